@@ -1,0 +1,1 @@
+"""Data sets that need no network, in scikit-learn's manner."""

@@ -1,0 +1,1 @@
+"""What a user hands over, turned into clean Python values."""

@@ -1,0 +1,1 @@
+"""CLIP itself, in torch: image towers, text tower, tokenizer."""
