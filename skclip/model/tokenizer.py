@@ -1,0 +1,257 @@
+"""Byte-level byte-pair encoding, as OpenAI's CLIP defines it, and a trainer for new vocabularies."""
+
+import html
+import warnings
+from collections import Counter, defaultdict
+from functools import lru_cache
+
+import ftfy
+import regex
+import torch
+
+from skclip.exceptions import TextTruncationWarning
+
+START_TOKEN = "<|startoftext|>"
+END_TOKEN = "<|endoftext|>"
+END_OF_WORD = "</w>"
+
+_WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+def clean_text(text):
+    """Mend mojibake, resolve HTML entities twice, fold white space, lower the case."""
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
+
+
+class Tokenizer:
+    """Byte-level BPE over cleaned text.
+
+    Parameters
+    ----------
+    vocab : dict of str to int
+        Symbols, start and end token included, and their ids.
+    merges : list of tuple (str, str)
+        Pairs in the order in which they were learned.
+    context_length : int, default=77
+        Most tokens of one text, start and end token included.
+    start_token, end_token : str, default="<|startoftext|>", "<|endoftext|>"
+        How the vocabulary spells them.
+
+    Attributes
+    ----------
+    start_id, end_id : int
+
+    Notes
+    -----
+    Sennrich et al. 2016 for BPE; Radford et al. 2021, section 2.4, for lower-cased byte-level BPE
+    between a start and an end token.
+
+    Examples
+    --------
+    >>> from skclip.model.tokenizer import train_tokenizer
+    >>> tokenizer = train_tokenizer(["a cat and a hat"] * 3, vocab_size=520, context_length=16)
+    >>> tokenizer.decode(tokenizer.encode("A  Cat"))
+    'a cat'
+    """
+
+    def __init__(
+        self, vocab, merges, *, context_length=77, start_token=START_TOKEN, end_token=END_TOKEN
+    ):
+        missing = [t for t in (start_token, end_token, *_BYTE_SYMBOLS.values()) if t not in vocab]
+        if missing:
+            raise ValueError(f"the vocabulary lacks {len(missing)} symbols, {missing[0]!r} first")
+        self.vocab = dict(vocab)
+        self.merges = [tuple(pair) for pair in merges]
+        self.context_length = context_length
+        self.start_token, self.end_token = start_token, end_token
+        self.start_id, self.end_id = vocab[start_token], vocab[end_token]
+        self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
+        self._special = {
+            # two spellings are about: OpenAI's code has the second, its files have the first
+            **dict.fromkeys((start_token, "<start_of_text>"), [self.start_id]),
+            **dict.fromkeys((end_token, "<end_of_text>"), [self.end_id]),
+        }
+        special = "|".join(map(regex.escape, self._special))
+        self._pattern = regex.compile(f"{special}|{_WORD}", regex.IGNORECASE)
+        self._word_ids = lru_cache(maxsize=65536)(self._encode_word)
+
+    @classmethod
+    def from_merges(cls, merges, *, start_token=START_TOKEN, end_token=END_TOKEN, **kwargs):
+        """Build the vocabulary that OpenAI's order gives to a list of merges."""
+        symbols = list(_BYTE_SYMBOLS.values())
+        symbols += [symbol + END_OF_WORD for symbol in symbols]
+        symbols += [first + second for first, second in merges]
+        vocab = {symbol: i for i, symbol in enumerate([*symbols, start_token, end_token])}
+        return cls(vocab, merges, start_token=start_token, end_token=end_token, **kwargs)
+
+    def __reduce__(self):
+        settings = {
+            "context_length": self.context_length,
+            "start_token": self.start_token,
+            "end_token": self.end_token,
+        }
+        return _rebuild, (self.vocab, self.merges, settings)
+
+    def encode(self, text):
+        """Return the ids of one text, without start and end token.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        list of int
+        """
+        ids = []
+        for word in self._pattern.findall(clean_text(text)):
+            ids += self._special.get(word) or self._word_ids(word)
+        return ids
+
+    def encode_batch(self, texts):
+        """Return the ids of each text between start and end token, cut to the context length.
+
+        Parameters
+        ----------
+        texts : iterable of str
+
+        Returns
+        -------
+        list of list of int
+
+        Warns
+        -----
+        TextTruncationWarning
+            Once, with the number of texts that were cut. The end token is always kept.
+        """
+        room = self.context_length - 2
+        rows, n_cut = [], 0
+        for text in texts:
+            ids = self.encode(text)
+            n_cut += len(ids) > room
+            rows.append([self.start_id, *ids[:room], self.end_id])
+        if n_cut:
+            warnings.warn(
+                f"{n_cut} of {len(rows)} texts are longer than the model's context length of "
+                f"{self.context_length} tokens and were cut",
+                TextTruncationWarning,
+                stacklevel=2,
+            )
+        return rows
+
+    def __call__(self, texts):
+        """Return token ids padded to the longest text, an int64 tensor (n_texts, length)."""
+        return pad(self.encode_batch(texts), self.end_id)
+
+    def decode(self, ids):
+        """Return the text of ids, without start and end token."""
+        symbols = {i: symbol for symbol, i in self.vocab.items()}
+        text = "".join(symbols[i] for i in ids if i not in (self.start_id, self.end_id))
+        raw = bytearray(_SYMBOL_BYTES[c] for c in text.replace(END_OF_WORD, " "))
+        return raw.decode("utf-8", errors="replace").strip()
+
+    def _encode_word(self, word):
+        symbols = [_BYTE_SYMBOLS[byte] for byte in word.encode("utf-8")]
+        symbols[-1] += END_OF_WORD
+        while len(symbols) > 1:
+            pairs = set(zip(symbols, symbols[1:], strict=False))
+            best = min(pairs, key=lambda pair: self._ranks.get(pair, float("inf")))
+            if best not in self._ranks:
+                break
+            symbols = merge_pair(symbols, best)
+        return [self.vocab[symbol] for symbol in symbols]
+
+
+def pad(rows, pad_id):
+    """Stack lists of ids into an int64 tensor (n_rows, longest); what is short gets `pad_id`."""
+    longest = max(map(len, rows))
+    return torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows])
+
+
+def merge_pair(symbols, pair):
+    """Replace each occurrence of two neighbouring symbols by their concatenation."""
+    merged, i = [], 0
+    while i < len(symbols):
+        if i + 1 < len(symbols) and (symbols[i], symbols[i + 1]) == pair:
+            merged.append(symbols[i] + symbols[i + 1])
+            i += 2
+        else:
+            merged.append(symbols[i])
+            i += 1
+    return merged
+
+
+def train_tokenizer(texts, vocab_size=1024, *, context_length=77):
+    """Learn byte-pair merges from texts.
+
+    Parameters
+    ----------
+    texts : iterable of str
+    vocab_size : int, default=1024
+        Size of the vocabulary, the 512 byte symbols and the two special tokens included. Fewer come
+        out when the texts hold no more pairs that occur twice.
+    context_length : int, default=77
+
+    Returns
+    -------
+    Tokenizer
+
+    Notes
+    -----
+    Sennrich et al. 2016, algorithm 1. Of pairs that are equally frequent the alphabetically first
+    is merged, so that the result depends on the texts alone.
+    """
+    n_merges = vocab_size - 2 * len(_BYTE_SYMBOLS) - 2
+    if n_merges < 0:
+        raise ValueError(f"vocab_size must be at least 514, got {vocab_size}")
+    counts = Counter(
+        word for text in texts for word in regex.findall(_WORD, clean_text(text), regex.IGNORECASE)
+    )
+    words = []
+    for word, count in counts.items():
+        symbols = [_BYTE_SYMBOLS[byte] for byte in word.encode("utf-8")]
+        symbols[-1] += END_OF_WORD
+        words.append((symbols, count))
+    # which words hold a pair is kept up to date, so that a merge touches those alone
+    pair_counts, holders = Counter(), defaultdict(set)
+    for i, (symbols, count) in enumerate(words):
+        for pair in zip(symbols, symbols[1:], strict=False):
+            pair_counts[pair] += count
+            holders[pair].add(i)
+    merges = []
+    while len(merges) < n_merges and pair_counts:
+        best = min(pair_counts, key=lambda pair: (-pair_counts[pair], pair))
+        if pair_counts[best] < 2:
+            break
+        merges.append(best)
+        for i in holders.pop(best):
+            symbols, count = words[i]
+            merged = merge_pair(symbols, best)
+            for pair in zip(symbols, symbols[1:], strict=False):
+                pair_counts[pair] -= count
+                if not pair_counts[pair]:
+                    del pair_counts[pair]
+            for pair in zip(merged, merged[1:], strict=False):
+                pair_counts[pair] += count
+                holders[pair].add(i)
+            words[i] = (merged, count)
+    return Tokenizer.from_merges(merges, context_length=context_length)
+
+
+def _rebuild(vocab, merges, settings):
+    return Tokenizer(vocab, merges, **settings)
+
+
+def _byte_symbols():
+    # Printable bytes stand for themselves, the others for code points from 256 on, in this order.
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1)]
+    printable += range(ord("®"), ord("ÿ") + 1)
+    others = [byte for byte in range(256) if byte not in printable]
+    symbols = {byte: chr(byte) for byte in printable}
+    symbols.update({byte: chr(256 + i) for i, byte in enumerate(others)})
+    return symbols
+
+
+_BYTE_SYMBOLS = _byte_symbols()
+_SYMBOL_BYTES = {symbol: byte for byte, symbol in _BYTE_SYMBOLS.items()}
