@@ -67,7 +67,7 @@ class CLIP(nn.Module):
         return self.text(token_ids)
 
     def forward(self, pixels, token_ids):
-        """Return both embeddings, normalised, and the logit scale (the factor, not its logarithm)."""
+        """Return both embeddings, normalised, and the factor on their similarities."""
         images = nn.functional.normalize(self.encode_image(pixels), dim=-1)
         texts = nn.functional.normalize(self.encode_text(token_ids), dim=-1)
         return images, texts, self.logit_scale.exp()

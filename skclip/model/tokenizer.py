@@ -1,4 +1,4 @@
-"""Byte-level byte-pair encoding, as OpenAI's CLIP defines it, and a trainer for new vocabularies."""
+"""Byte-level byte-pair encoding, as OpenAI's CLIP defines it, and its trainer."""
 
 import html
 import warnings
@@ -67,11 +67,7 @@ class Tokenizer:
         self.start_token, self.end_token = start_token, end_token
         self.start_id, self.end_id = vocab[start_token], vocab[end_token]
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
-        self._special = {
-            # two spellings are about: OpenAI's code has the second, its files have the first
-            **dict.fromkeys((start_token, "<start_of_text>"), [self.start_id]),
-            **dict.fromkeys((end_token, "<end_of_text>"), [self.end_id]),
-        }
+        self._special = {start_token: [self.start_id], end_token: [self.end_id]}
         special = "|".join(map(regex.escape, self._special))
         self._pattern = regex.compile(f"{special}|{_WORD}", regex.IGNORECASE)
         self._word_ids = lru_cache(maxsize=65536)(self._encode_word)
@@ -147,8 +143,12 @@ class Tokenizer:
     def decode(self, ids):
         """Return the text of ids, without start and end token."""
         symbols = {i: symbol for symbol, i in self.vocab.items()}
-        text = "".join(symbols[i] for i in ids if i not in (self.start_id, self.end_id))
-        raw = bytearray(_SYMBOL_BYTES[c] for c in text.replace(END_OF_WORD, " "))
+        raw = bytearray()
+        for i in ids:
+            if i not in (self.start_id, self.end_id):
+                symbol = symbols[i].removesuffix(END_OF_WORD)
+                raw += bytes(_SYMBOL_BYTES[c] for c in symbol)
+                raw += b" " * (symbol != symbols[i])
         return raw.decode("utf-8", errors="replace").strip()
 
     def _encode_word(self, word):

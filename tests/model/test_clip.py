@@ -1,0 +1,134 @@
+"""The towers against open_clip's, weight for weight."""
+
+import math
+
+import open_clip.model
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from skclip.model.clip import CLIP
+from skclip.model.config import CLIPConfig, PreprocessConfig, TextConfig, VisionConfig
+
+# Radford et al. 2021, tables 19 and 20:
+# width, layers, patch or None, image size, embed dim, text width
+OPENAI_ARCHITECTURES = {
+    "RN50": (64, (3, 4, 6, 3), None, 224, 1024, 512),
+    "RN101": (64, (3, 4, 23, 3), None, 224, 512, 512),
+    "RN50x4": (80, (4, 6, 10, 6), None, 288, 640, 640),
+    "RN50x16": (96, (6, 8, 18, 8), None, 384, 768, 768),
+    "RN50x64": (128, (3, 15, 36, 10), None, 448, 1024, 1024),
+    "ViT-B-32": (768, 12, 32, 224, 512, 512),
+    "ViT-B-16": (768, 12, 16, 224, 512, 512),
+    "ViT-L-14": (1024, 24, 14, 224, 768, 768),
+    "ViT-L-14-336": (1024, 24, 14, 336, 768, 768),
+}
+
+
+def our_names(state_dict):
+    return {
+        key if key.startswith("visual.") or key == "logit_scale" else f"text.{key}": value
+        for key, value in state_dict.items()
+        if key != "attn_mask"
+    }
+
+
+def tiny_pair(vision, quick_gelu):
+    """Return open_clip's model with random statistics too, and ours with its weights."""
+    torch.manual_seed(0)
+    text = {"context_length": 16, "vocab_size": 100, "width": 64, "heads": 2, "layers": 2}
+    peer = open_clip.model.CLIP(48, dict(vision), text, quick_gelu=quick_gelu).eval()
+    for name, buffer in peer.named_buffers():
+        if "running" in name:
+            buffer.uniform_(0.5, 1.5)
+    for name, parameter in peer.named_parameters():
+        if "bn" in name:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+    activation = "quick_gelu" if quick_gelu else "gelu"
+    vision = {"patch_size": None, **vision}
+    config = CLIPConfig(
+        48,
+        VisionConfig(**vision, activation=activation),
+        TextConfig(100, 16, 64, 2, 2, activation=activation),
+    )
+    ours = CLIP(config).eval()
+    ours.load_state_dict(our_names(peer.state_dict()))
+    return peer, ours
+
+
+@pytest.mark.parametrize("quick_gelu", [True, False])
+@pytest.mark.parametrize(
+    "vision",
+    [
+        {"image_size": 64, "patch_size": 16, "width": 128, "layers": 2},
+        {"image_size": 64, "width": 16, "layers": (1, 2, 1, 1)},
+    ],
+    ids=["vit", "resnet"],
+)
+@torch.no_grad()
+def test_embeddings_equal_open_clip(vision, quick_gelu):
+    peer, ours = tiny_pair(vision, quick_gelu)
+    pixels = torch.randn(3, 3, 64, 64)
+    token_ids = torch.randint(0, 99, (3, 16))
+    token_ids[:, -1] = 99
+    token_ids[0, 5] = 99
+    for method, batch in (("encode_image", pixels), ("encode_text", token_ids)):
+        expected = normalize(getattr(peer, method)(batch), dim=-1)
+        torch.testing.assert_close(
+            normalize(getattr(ours, method)(batch), dim=-1), expected, atol=1e-6, rtol=0
+        )
+
+
+@pytest.mark.parametrize("name", OPENAI_ARCHITECTURES)
+def test_the_nine_openai_architectures(name):
+    width, layers, patch_size, image_size, embed_dim, text_width = OPENAI_ARCHITECTURES[name]
+    with torch.device("meta"):
+        peer = open_clip.create_model(name, device="meta")
+        ours = CLIP(
+            CLIPConfig(
+                embed_dim,
+                VisionConfig(image_size, width, layers, patch_size),
+                TextConfig(width=text_width),
+            )
+        )
+    expected = {key: value.shape for key, value in our_names(peer.state_dict()).items()}
+    assert {key: value.shape for key, value in ours.state_dict().items()} == expected
+    assert ours.visual.config.heads == (width * 32 // 64 if patch_size is None else width // 64)
+
+
+@torch.no_grad()
+def test_padding_after_the_end_token_changes_nothing():
+    _, ours = tiny_pair({"image_size": 64, "patch_size": 16, "width": 128, "layers": 1}, False)
+    row = torch.tensor([[98, 7, 8, 99]])
+    padded = torch.cat([row, torch.tensor([[0, 99, 3, 4]])], dim=1)
+    torch.testing.assert_close(ours.encode_text(row), ours.encode_text(padded))
+
+
+@torch.no_grad()
+def test_logit_scale_starts_and_ends_where_the_paper_says():
+    _, ours = tiny_pair({"image_size": 64, "patch_size": 16, "width": 128, "layers": 1}, False)
+    model = CLIP(ours.config)
+    assert model.logit_scale.item() == pytest.approx(math.log(1 / 0.07))
+    model.logit_scale.fill_(9.0)
+    model.clamp_logit_scale_()
+    assert model.logit_scale.exp().item() == pytest.approx(100)
+    images, texts, scale = model.eval()(torch.randn(2, 3, 64, 64), torch.tensor([[98, 99]]))
+    assert scale.item() == pytest.approx(100)
+    torch.testing.assert_close(images.norm(dim=-1), torch.ones(2))
+    torch.testing.assert_close(texts.norm(dim=-1), torch.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: VisionConfig(activation="relu"), "activation must be one of"),
+        (lambda: VisionConfig(layers=(1, 1), patch_size=None), "four stages"),
+        (lambda: VisionConfig(patch_size=None), "needs a patch_size"),
+        (lambda: VisionConfig(width=100, heads=3), "heads must divide the width 100, got 3"),
+        (lambda: PreprocessConfig(interpolation="nearest"), "interpolation must be"),
+        (lambda: PreprocessConfig(resize_mode="longest"), "resize_mode must be"),
+    ],
+)
+def test_configs_refuse_what_cannot_be(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
