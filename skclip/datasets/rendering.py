@@ -1,0 +1,126 @@
+"""From drawings (what is ink?) to pictures: size, resolution, blur, colour and noise."""
+
+import numpy as np
+
+# Weights are whole multiples of this, so that every product and sum below is exact in float32
+# and a picture does not depend on the order in which a machine's BLAS adds.
+_UNIT = 1 / 1024
+
+
+def _quantize(weights):
+    return (np.rint(weights / _UNIT) * _UNIT).astype(np.float32)
+
+
+def area_weights(start, stop, n_out, n_in):
+    """Rows that average the input pixels [start, stop) into ``n_out`` equal cells.
+
+    Parameters
+    ----------
+    start, stop : ndarray of shape (n,)
+        The stretch to be read, in input pixels; what lies outside the picture counts as 0.
+    n_out, n_in : int
+        Number of cells and of input pixels.
+
+    Returns
+    -------
+    weights : ndarray of shape (n, n_out, n_in), dtype float32
+    """
+    size = ((stop - start) / n_out)[:, None, None]
+    left = start[:, None, None] + size * np.arange(n_out)[:, None]
+    pixel = np.arange(n_in)
+    overlap = np.minimum(left + size, pixel + 1) - np.maximum(left, pixel)
+    return _quantize(np.maximum(overlap, 0) / size)
+
+
+def cubic_weights(n_out, n_in):
+    """Rows that enlarge ``n_in`` pixels to ``n_out`` by Keys' bicubic kernel with a = -0.5."""
+    at = (np.arange(n_out) + 0.5) * n_in / n_out - 0.5
+    distance = np.abs(at[:, None] - np.arange(n_in))
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    weights = np.where(distance < 1, near, np.where(distance < 2, far, 0))
+    return _quantize(weights / weights.sum(1, keepdims=True))
+
+
+def nearest_weights(n_out, n_in):
+    """Rows that enlarge ``n_in`` pixels to ``n_out`` by repeating them."""
+    return np.eye(n_in, dtype=np.float32)[np.arange(n_out) * n_in // n_out]
+
+
+def blur_weights(size, sigma):
+    """Rows of a Gaussian blur with standard deviation ``sigma``, in pixels."""
+    distance = np.arange(size)[:, None] - np.arange(size)
+    weights = np.exp(-0.5 * (distance / sigma) ** 2)
+    return _quantize(weights / weights.sum(1, keepdims=True))
+
+
+def resample(vertical, pictures, horizontal):
+    """Apply row weights down and across: (h, H), (n, H, W), (w, W) -> (n, h, w)."""
+    half = vertical @ pictures
+    # Back to few bits, so that the second product is exact as well.
+    half = np.rint(half * 16) / 16
+    return half @ np.swapaxes(horizontal, -1, -2)
+
+
+def ink_boxes(masks):
+    """First and last-but-one index of ink: left, top, right, bottom, each of shape (n,)."""
+    columns, rows = masks.any(1), masks.any(2)
+    left, top = columns.argmax(1), rows.argmax(1)
+    right = masks.shape[2] - columns[:, ::-1].argmax(1)
+    bottom = masks.shape[1] - rows[:, ::-1].argmax(1)
+    return left, top, right, bottom
+
+
+def frame(masks, grid, box):
+    """Bring the ink of each drawing into a box of a square grid.
+
+    Parameters
+    ----------
+    masks : ndarray of shape (n, height, width), dtype uint8
+        Ink, 0 to 255.
+    grid : int
+        Side of the grid, in cells.
+    box : ndarray of shape (n, 4)
+        Left, top, width and height of the ink's box in the grid, in cells.
+
+    Returns
+    -------
+    pictures : ndarray of shape (n, grid, grid), dtype float32
+        Ink, 0 to 255.
+    """
+    left, top, right, bottom = ink_boxes(masks)
+    x, y, width, height = box.T
+    step_x, step_y = (right - left) / width, (bottom - top) / height
+    start_x, start_y = left - x * step_x, top - y * step_y
+    return resample(
+        area_weights(start_y, start_y + grid * step_y, grid, masks.shape[1]),
+        masks.astype(np.float32),
+        area_weights(start_x, start_x + grid * step_x, grid, masks.shape[2]),
+    )
+
+
+def paint(ink, foreground, background, noise, rng):
+    """Mix two colours by the ink and add noise.
+
+    Parameters
+    ----------
+    ink : ndarray of shape (n, size, size)
+        0 to 255; what overshoots is cut off.
+    foreground, background : ndarray of shape (n, 3)
+        RGB, 0 to 255.
+    noise : ndarray of shape (n,)
+        Standard deviation of the noise in grey levels; 0 for none.
+    rng : RandomState
+
+    Returns
+    -------
+    images : ndarray of shape (n, size, size, 3), dtype uint8
+    """
+    ink = np.clip(ink, 0, 255)[..., None] * np.float32(1 / 255)
+    images = background[:, None, None].astype(np.float32)
+    images = images + ink * (foreground - background)[:, None, None].astype(np.float32)
+    noisy = np.flatnonzero(noise)
+    if len(noisy):
+        grain = rng.standard_normal((len(noisy), *images.shape[1:3], 1)).astype(np.float32)
+        images[noisy] += grain * noise[noisy, None, None, None].astype(np.float32)
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
