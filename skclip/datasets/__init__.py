@@ -2,5 +2,6 @@
 
 from skclip.datasets.captions import COLORS
 from skclip.datasets.glyphs import make_glyphs
+from skclip.datasets.scenes import SHAPES, make_scenes
 
-__all__ = ["COLORS", "make_glyphs"]
+__all__ = ["COLORS", "SHAPES", "make_glyphs", "make_scenes"]

@@ -142,3 +142,128 @@ def glyph_caption(nouns, facts, random):
         of = f"{look} {medium}".strip()
         phrase = f"{with_article(of)} of {phrase}"
     return phrase
+
+
+TEXTURES = ("plain", "striped", "dotted", "checkered", "outlined")
+SIZES = ("small", "medium", "large")
+_TEXTURE_WORDS = {
+    "plain": ("plain", "solid", "filled"),
+    "striped": ("striped", "stripy"),
+    "dotted": ("dotted", "spotted"),
+    "checkered": ("checkered", "chequered"),
+    "outlined": ("outlined", "hollow", "empty"),
+}
+_SIZE_WORDS = {
+    "small": ("small", "little", "tiny"),
+    "medium": ("medium-sized",),
+    "large": ("large", "big"),
+}
+_SHAPE_WORDS = {"oval": ("oval", "oval", "ellipse"), "cross": ("cross", "cross", "plus sign")}
+_PLURALS = {"cross": "crosses", "box": "boxes"}
+_COUNTS = NUMBER_WORDS
+
+
+def _describe(item, random, *, sized=0.3, textured=0.5, plural=False):
+    """Size, texture, colour and shape of one object, some of them left out."""
+    words = []
+    if random.random() < sized and item["size"] != "medium":
+        words.append(pick(random, _SIZE_WORDS[item["size"]]))
+    if random.random() < (textured if item["texture"] != "plain" else 0.1):
+        words.append(pick(random, _TEXTURE_WORDS[item["texture"]]))
+    words.append(item["color"])
+    noun = pick(random, _SHAPE_WORDS.get(item["shape"], (item["shape"],)))
+    if plural:
+        noun = _PLURALS.get(noun, noun + "s")
+    words.append(noun)
+    return " ".join(words)
+
+
+def _place_of(item, image_size):
+    """Where in the picture an object is, or "" where no word fits."""
+    x, y = item["x"] / image_size, item["y"] / image_size
+    across = "left" if x < 0.38 else "right" if x > 0.62 else ""
+    down = "top" if y < 0.38 else "bottom" if y > 0.62 else ""
+    if across and down:
+        return f"in the {down} {across} corner"
+    if across:
+        return f"on the {across}"
+    if down:
+        return f"at the {down}"
+    return "in the middle" if abs(x - 0.5) < 0.08 and abs(y - 0.5) < 0.08 else ""
+
+
+def _relation(first, second, image_size, random):
+    """How the first object lies to the second, along the axis on which they are farther apart."""
+    dx, dy = second["x"] - first["x"], second["y"] - first["y"]
+    if abs(dx) > abs(dy):
+        if abs(dx) < 0.15 * image_size:
+            return "next to"
+        return pick(
+            random, ("to the left of", "left of") if dx > 0 else ("to the right of", "right of")
+        )
+    if abs(dy) < 0.15 * image_size:
+        return "next to"
+    return pick(random, ("above", "over") if dy > 0 else ("below", "under"))
+
+
+def scene_caption(items, background, image_size, random):
+    """One caption for a drawn scene.
+
+    Parameters
+    ----------
+    items : list of dict
+        The objects, with "color", "shape", "texture", "size", "x" and "y".
+    background : str or None
+        Name of the background's colour, if it has one.
+    image_size : int
+        Side of the picture, in pixels.
+    random : random.Random
+
+    Returns
+    -------
+    caption : str
+    """
+    count = len(items)
+    after = ""
+    if background and random.random() < 0.2:
+        after = f" on {pick(random, ('a ' + background + ' background', background))}"
+    if count == 1:
+        item = items[0]
+        if random.random() < 0.4:
+            phrase = f"{item['color']} {item['shape']}"
+        else:
+            phrase = _describe(item, random)
+            if not after and random.random() < 0.35:
+                after = f" {_place_of(item, image_size)}".rstrip()
+        if random.random() < 0.08:
+            return phrase + after
+        phrase = with_article(phrase)
+    elif len({(item["color"], item["shape"]) for item in items}) == 1:
+        shared = dict(items[0])
+        if len({item["size"] for item in items}) > 1:
+            shared["size"] = "medium"
+        phrase = f"{_COUNTS[count]} {_describe(shared, random, plural=True)}"
+        places = {_place_of(item, image_size) for item in items}
+        if not after and len(places) == 1 and random.random() < 0.5:
+            after = f" {places.pop()}".rstrip()
+    elif count == 2:
+        first, second = items if random.random() < 0.5 else items[::-1]
+        names = [with_article(_describe(item, random)) for item in (first, second)]
+        if random.random() < 0.7:
+            phrase = f"{names[0]} {_relation(first, second, image_size, random)} {names[1]}"
+        else:
+            phrase = f"{names[0]} and {names[1]}"
+    else:
+        groups = {}
+        for item in items:
+            groups.setdefault((item["color"], item["shape"]), []).append(item)
+        names = []
+        for group in groups.values():
+            plain = {"sized": 0.1 * (len(group) == 1), "textured": 0.3 * (len(group) == 1)}
+            name = _describe(group[0], random, plural=len(group) > 1, **plain)
+            names.append(with_article(name) if len(group) == 1 else f"{_COUNTS[len(group)]} {name}")
+        phrase = f"{', '.join(names[:-1])} and {names[-1]}"
+    if random.random() < 0.3:
+        medium = pick(random, ("photo", "picture", "drawing", "image"))
+        phrase = f"{with_article(medium)} of {phrase}"
+    return phrase + after

@@ -1,0 +1,329 @@
+"""Drawn scenes of coloured shapes with captions."""
+
+import math
+from numbers import Integral
+from random import Random
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw
+from sklearn.utils import Bunch, check_random_state
+
+from skclip._sklearn_compat import Interval, validate_params
+from skclip.datasets.captions import COLORS, SIZES, TEXTURES, pick, scene_caption
+
+_SUPERSAMPLING = 3
+
+
+def _regular(n_corners, phase=0.0, inner=None):
+    """Corners of a regular polygon, or of a star with an inner radius, in the unit circle."""
+    points = []
+    n_points = n_corners if inner is None else 2 * n_corners
+    for k in range(n_points):
+        angle = 2 * math.pi * k / n_points - math.pi / 2 + phase
+        radius = inner if inner is not None and k % 2 else 1.0
+        points.append((radius * math.cos(angle), radius * math.sin(angle)))
+    return points
+
+
+def _ellipse(width, height, n_points=40):
+    steps = [2 * math.pi * k / n_points for k in range(n_points)]
+    return [(width * math.cos(t), height * math.sin(t)) for t in steps]
+
+
+def _heart(n_points=40):
+    steps = [2 * math.pi * k / n_points for k in range(n_points)]
+    return [
+        (
+            math.sin(t) ** 3,
+            -0.07
+            * (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)),
+        )
+        for t in steps
+    ]
+
+
+def _crescent(n_points=20):
+    # Two arcs between the same two tips: the outer on the unit circle, the inner on a circle
+    # moved to the right.
+    tip, shift = 0.9, 0.45
+    inner = math.hypot(math.cos(tip) - shift, math.sin(tip))
+    start = math.atan2(math.sin(tip), math.cos(tip) - shift)
+    steps = [k / n_points for k in range(n_points + 1)]
+    outer_arc = [tip + (2 * math.pi - 2 * tip) * s for s in steps]
+    inner_arc = [2 * math.pi - start - (2 * math.pi - 2 * start) * s for s in steps]
+    return [(math.cos(t), math.sin(t)) for t in outer_arc] + [
+        (shift + inner * math.cos(t), inner * math.sin(t)) for t in inner_arc
+    ]
+
+
+_CORNERS = {
+    "circle": _ellipse(0.95, 0.95),
+    "oval": _ellipse(1.0, 0.55),
+    "square": [(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)],
+    "rectangle": [(-1.0, -0.5), (1.0, -0.5), (1.0, 0.5), (-1.0, 0.5)],
+    "triangle": [(0.0, -0.95), (0.98, 0.8), (-0.98, 0.8)],
+    "diamond": [(0.0, -1.0), (0.7, 0.0), (0.0, 1.0), (-0.7, 0.0)],
+    "hexagon": _regular(6, phase=math.pi / 6),
+    "star": _regular(5, inner=0.42),
+    "cross": [
+        (sx * x, sy * y)
+        for sx, sy, corner in (
+            (-1, -1, ((1.0, 0.3), (0.3, 0.3), (0.3, 1.0))),
+            (1, -1, ((0.3, 1.0), (0.3, 0.3), (1.0, 0.3))),
+            (1, 1, ((1.0, 0.3), (0.3, 0.3), (0.3, 1.0))),
+            (-1, 1, ((0.3, 1.0), (0.3, 0.3), (1.0, 0.3))),
+        )
+        for x, y in corner
+    ],
+    "heart": _heart(),
+    "crescent": _crescent(),
+    "arrow": [
+        (-1.0, -0.28),
+        (0.15, -0.28),
+        (0.15, -0.8),
+        (1.0, 0.0),
+        (0.15, 0.8),
+        (0.15, 0.28),
+        (-1.0, 0.28),
+    ],
+}
+
+SHAPES = tuple(_CORNERS)
+"""Shape names of the drawn scenes."""
+
+
+def _place(corners, center, radius, cos, sin):
+    cx, cy = center
+    return [
+        (cx + radius * (cos * x - sin * y), cy + radius * (sin * x + cos * y)) for x, y in corners
+    ]
+
+
+def _draw_object(canvas, item, random):
+    """Draw one object on the enlarged canvas."""
+    scale = _SUPERSAMPLING
+    radius = item["radius"] * scale
+    half = math.ceil(radius * 1.1) + 1
+    side = 2 * half
+    turn = (random.random() - 0.5) * 0.4
+    cos, sin = math.cos(turn), math.sin(turn)
+    corners = _CORNERS[item["shape"]]
+    mask = Image.new("L", (side, side))
+    draw = ImageDraw.Draw(mask)
+    outline = _place(corners, (half, half), radius, cos, sin)
+    texture = item["texture"]
+    if texture == "outlined":
+        width = max(round(radius * (0.14 + 0.08 * random.random())), scale)
+        draw.line([*outline, *outline[:2]], fill=255, width=width, joint="curve")
+    else:
+        draw.polygon(outline, fill=255)
+    if texture in ("striped", "dotted", "checkered"):
+        pattern = Image.new("L", (side, side))
+        draw = ImageDraw.Draw(pattern)
+        step = max(radius * (0.36 + 0.16 * random.random()), 2.6 * scale)
+        offset = random.random() * step
+        count = int(side / step) + 2
+        if texture == "striped":
+            slope = pick(random, (0.0, 0.0, side))
+            upright = random.random() < 0.5
+            for k in range(-count, count):
+                at = offset + k * step
+                line = [(at, 0), (at + slope, side)]
+                if upright:
+                    line = [(y, x) for x, y in line]
+                draw.line(line, fill=255, width=round(step * 0.55))
+        else:
+            for row in range(-1, count):
+                for column in range(-1, count):
+                    x, y = offset + column * step, offset + row * step
+                    if texture == "dotted":
+                        x += step / 2 * (row % 2)
+                        dot = 0.33 * step
+                        draw.ellipse((x - dot, y - dot, x + dot, y + dot), fill=255)
+                    elif (row + column) % 2:
+                        draw.rectangle((x, y, x + step - 1, y + step - 1), fill=255)
+        mask = ImageChops.multiply(mask, pattern)
+        if texture == "dotted":
+            draw = ImageDraw.Draw(mask)
+            draw.line([*outline, *outline[:2]], fill=255, width=max(round(0.1 * radius), 2))
+    where = (round(item["x"] * scale) - half, round(item["y"] * scale) - half)
+    canvas.paste(item["rgb"], where, mask)
+
+
+def _luminance(rgb):
+    return 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2]
+
+
+def _jitter(rgb, amount, random):
+    return tuple(
+        min(255, max(0, round(value + amount * (2 * random.random() - 1)))) for value in rgb
+    )
+
+
+def _choose_background(colors, random):
+    """A neutral or faintly tinted colour that stands out from all objects; and its name."""
+    for _ in range(20):
+        kind = random.random()
+        if kind < 0.4:
+            name, rgb = "white", _jitter((247,) * 3, 8, random)
+        elif kind < 0.75:
+            name, rgb = "black", _jitter((10,) * 3, 10, random)
+        else:
+            name, rgb = None, _jitter((130,) * 3, 110, random)
+        nearest = min(math.dist(rgb, color) for color in colors)
+        if nearest > 90:
+            return name, rgb
+    return ("white", (255, 255, 255)) if _luminance(colors[0]) < 128 else ("black", (0, 0, 0))
+
+
+_RADII = {"small": (0.09, 0.125), "medium": (0.15, 0.2), "large": (0.23, 0.3)}
+
+
+def _lay_out(count, image_size, random):
+    """Sizes and places of objects that do not overlap, as (size name, radius, x, y)."""
+    while True:
+        placed = []
+        for _ in range(count):
+            size = pick(random, SIZES if count < 3 else SIZES[:2])
+            if count == 1 and random.random() < 0.5:
+                size = "large"
+            low, high = _RADII[size]
+            radius = image_size * (low + (high - low) * random.random())
+            if count == 1 and size == "large":
+                radius *= 1 + 0.5 * random.random()
+            for _ in range(30):
+                x = radius + (image_size - 2 * radius) * random.random()
+                y = radius + (image_size - 2 * radius) * random.random()
+                if all(math.dist((x, y), other[2:]) > radius + other[1] + 1 for other in placed):
+                    placed.append((size, radius, x, y))
+                    break
+            else:
+                break
+        if len(placed) == count:
+            return placed
+
+
+def _choose_objects(n_objects, pairs, image_size, random):
+    """Attributes of one scene's objects: one group of equals, or several different ones."""
+    low, high = n_objects
+    count = low + int(random.random() * (high - low + 1))
+    alike = count > 1 and random.random() < 0.4
+    items = []
+    used = set()
+    color, shape = pick(random, pairs)
+    texture = pick(random, TEXTURES) if random.random() < 0.5 else "plain"
+    for size, radius, x, y in _lay_out(count, image_size, random):
+        if not alike and items:
+            for _ in range(20):
+                color, shape = pick(random, pairs)
+                if (color, shape) not in used:
+                    break
+            texture = pick(random, TEXTURES) if random.random() < 0.5 else "plain"
+        used.add((color, shape))
+        items.append(
+            {
+                "color": color,
+                "shape": shape,
+                "texture": texture,
+                "size": size,
+                "x": x,
+                "y": y,
+                "radius": radius,
+            }
+        )
+    return items
+
+
+def _check_pairs(exclude_pairs):
+    excluded = set()
+    for pair in exclude_pairs or ():
+        if len(pair) != 2 or pair[0] not in COLORS or pair[1] not in SHAPES:
+            raise ValueError(
+                "The 'exclude_pairs' must be pairs (color, shape) of names in COLORS and SHAPES. "
+                f"Got {pair!r}."
+            )
+        excluded.add(tuple(pair))
+    pairs = [(c, s) for c in COLORS for s in SHAPES if (c, s) not in excluded]
+    if not pairs:
+        raise ValueError("The 'exclude_pairs' leave no pair of color and shape to draw.")
+    return pairs
+
+
+@validate_params(
+    {
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "n_objects": [tuple, list],
+        "exclude_pairs": ["array-like", set, None],
+        "image_size": [Interval(Integral, 16, 512, closed="both")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_scenes(
+    n_samples=100,
+    *,
+    n_objects=(1, 4),
+    exclude_pairs=None,
+    image_size=64,
+    random_state=None,
+):
+    """Draw scenes of coloured shapes, each with a caption.
+
+    Parameters
+    ----------
+    n_samples : int, default=100
+        Number of pictures.
+    n_objects : tuple of two int, default=(1, 4)
+        Smallest and largest number of objects in a picture; at most 6.
+    exclude_pairs : list of (str, str), default=None
+        Pairs of a colour (of ``COLORS``) and a shape (of ``SHAPES``) that are never drawn, so
+        that a model can be asked for pairs that it has never seen.
+    image_size : int, default=64
+        Height and width of a picture, in pixels.
+    random_state : int, RandomState instance or None, default=None
+        Pass an int for the same pictures and captions in every call.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        images : ndarray of shape (n_samples, image_size, image_size, 3), dtype uint8
+            RGB pictures.
+        captions : list of str
+            One caption per picture.
+        objects : list of list of dict
+            What was drawn: color, shape, texture and size (names), centre x and y and radius
+            (pixels).
+
+    Examples
+    --------
+    >>> from skclip.datasets import make_scenes
+    >>> data = make_scenes(4, exclude_pairs=[("red", "circle")], random_state=0)
+    >>> data.images.shape
+    (4, 64, 64, 3)
+    """
+    low, high = n_objects
+    if not 1 <= low <= high <= 6:
+        raise ValueError(
+            "The 'n_objects' must be two integers, smallest and largest, with "
+            f"1 <= smallest <= largest <= 6. Got {n_objects!r}."
+        )
+    rng = check_random_state(random_state)
+    pairs = _check_pairs(exclude_pairs)
+    random = Random(int(rng.randint(2**31 - 1)))
+    images = np.empty((n_samples, image_size, image_size, 3), np.uint8)
+    captions, scenes = [], []
+    for k in range(n_samples):
+        items = _choose_objects((low, high), pairs, image_size, random)
+        colors = {item["color"]: _jitter(COLORS[item["color"]], 14, random) for item in items}
+        ground_name, ground = _choose_background(list(colors.values()), random)
+        canvas = Image.new("RGB", (image_size * _SUPERSAMPLING,) * 2, ground)
+        for item in items:
+            _draw_object(canvas, item | {"rgb": colors[item["color"]]}, random)
+        images[k] = canvas.reduce(_SUPERSAMPLING)
+        captions.append(scene_caption(items, ground_name, image_size, random))
+        scenes.append(items)
+    noisy = np.flatnonzero(rng.uniform(size=n_samples) < 0.2)
+    for k in noisy:
+        noise = rng.uniform(2, 14) * rng.standard_normal((image_size, image_size, 1))
+        images[k] = np.clip(np.rint(images[k] + noise), 0, 255)
+    return Bunch(images=images, captions=captions, objects=scenes)
