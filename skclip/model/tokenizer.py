@@ -122,11 +122,10 @@ class Tokenizer:
             Once, with the number of texts that were cut. The end token is always kept.
         """
         room = self.context_length - 2
-        rows, n_cut = [], 0
-        for text in texts:
-            ids = self.encode(text)
-            n_cut += len(ids) > room
-            rows.append([self.start_id, *ids[:room], self.end_id])
+        texts = list(texts)
+        ids = {text: self.encode(text) for text in dict.fromkeys(texts)}
+        n_cut = sum(len(ids[text]) > room for text in texts)
+        rows = [[self.start_id, *ids[text][:room], self.end_id] for text in texts]
         if n_cut:
             warnings.warn(
                 f"{n_cut} of {len(rows)} texts are longer than the model's context length of "

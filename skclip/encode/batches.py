@@ -1,0 +1,222 @@
+"""Whole collections of images and texts through any encoder: threads, batches, bad rows.
+
+An encoder here is any object with ``encode_images(images) -> (n, d)`` and
+``encode_texts(texts) -> (n, d)``. Our own has two steps more, which let the reading threads do the
+resizing too: ``prepare_image(image)`` and ``encode_prepared(list)``.
+"""
+
+import warnings
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+
+import joblib
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from skclip.exceptions import ImageReadError, MissingImageWarning
+from skclip.inputs.images import as_images, image_key, read_image
+from skclip.inputs.texts import as_texts
+
+
+def embed_images(
+    encoder,
+    images,
+    *,
+    features="projected",
+    batch_size="auto",
+    n_jobs=None,
+    on_error="raise",
+    verbose=0,
+):
+    """Embed a collection of images; equal ones are embedded once.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    images : images
+        Whatever `skclip.inputs.images.as_images` takes.
+    features : {"projected", "pooled"}, default="projected"
+    batch_size : int or "auto", default="auto"
+    n_jobs : int or None, default=None
+        Reading threads; None means as many as torch may use.
+    on_error : {"raise", "nan"}, default="raise"
+    verbose : int, default=0
+        Above 0 a progress bar is shown.
+
+    Returns
+    -------
+    ndarray of shape (n_images, n_features), float32
+
+    Raises
+    ------
+    ImageReadError
+        For the first unreadable row, with ``on_error="raise"``.
+
+    Warns
+    -----
+    MissingImageWarning
+        Once, with the number of rows that became NaN, with ``on_error="nan"``.
+    """
+    images = as_images(images)
+    prepare, forward = _image_steps(encoder, features)
+    if batch_size == "auto":
+        batch_size = default_batch_size(encoder)
+
+    def read(row):
+        try:
+            return prepare(read_image(images[row], row=row))
+        except ImageReadError as error:
+            return error
+
+    first_rows, row_of = _unique(images)
+    vectors, errors = None, {}
+    progress = tqdm(total=len(first_rows), unit="image", disable=not verbose)
+    with progress, _reading_threads(n_jobs) as pool:
+        for rows, prepared in _ahead(pool, read, first_rows, batch_size):
+            readable = []
+            for position, (row, item) in enumerate(zip(rows, prepared, strict=True)):
+                if isinstance(item, ImageReadError):
+                    if on_error == "raise":
+                        raise item
+                    errors[row] = item
+                else:
+                    readable.append(position)
+            if readable:
+                embedded = _as_vectors(forward([prepared[i] for i in readable]), len(readable))
+                if vectors is None:
+                    vectors = np.full((len(first_rows), embedded.shape[1]), np.nan, np.float32)
+                vectors[row_of[[rows[i] for i in readable]]] = embedded
+            progress.update(len(rows))
+    if vectors is None:
+        vectors = np.full((len(first_rows), embedding_width(encoder, features)), np.nan, np.float32)
+    if errors:
+        n_bad = sum(first_rows[i] in errors for i in row_of)
+        warnings.warn(
+            f"{n_bad} of {len(images)} images could not be read and became rows of NaN; the first: "
+            f"{errors[min(errors)]}",
+            MissingImageWarning,
+            stacklevel=2,
+        )
+    return vectors if len(first_rows) == len(images) else vectors[row_of]
+
+
+def embed_texts(encoder, texts, *, batch_size="auto", verbose=0):
+    """Embed a collection of texts; equal ones are embedded once.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    texts : list, Series or column of str
+    batch_size : int or "auto", default="auto"
+    verbose : int, default=0
+
+    Returns
+    -------
+    ndarray of shape (n_texts, embed_dim), float32
+    """
+    texts = as_texts(texts)
+    if batch_size == "auto":
+        batch_size = default_batch_size(encoder)
+    if hasattr(encoder, "encode_tokens"):
+        items = [tuple(row) for row in encoder.tokenizer.encode_batch(texts)]
+        forward = encoder.encode_tokens
+    else:
+        items, forward = texts, encoder.encode_texts
+    # by length, so that a batch holds little padding
+    unique = sorted(dict.fromkeys(items), key=len)
+    position = {item: i for i, item in enumerate(unique)}
+    vectors = []
+    with tqdm(total=len(unique), unit="text", disable=not verbose) as progress:
+        for start in range(0, len(unique), batch_size):
+            batch = unique[start : start + batch_size]
+            vectors.append(_as_vectors(forward(batch), len(batch)))
+            progress.update(len(batch))
+    return np.concatenate(vectors)[[position[item] for item in items]]
+
+
+def embedding_width(encoder, features="projected"):
+    """Return the number of columns that an encoder's embeddings have."""
+    if features == "pooled":
+        return encoder.pooled_dim
+    if getattr(encoder, "embed_dim", None) is None:
+        return np.shape(encoder.encode_texts(["a"]))[1]
+    return encoder.embed_dim
+
+
+def default_batch_size(encoder):
+    """Return a batch size that fills the encoder's device; a foreign encoder gets 64."""
+    device = getattr(encoder, "device", None)
+    return 256 if device is not None and torch.device(device).type == "cuda" else 64
+
+
+def normalize_rows(vectors):
+    """Scale rows to unit length, in place; a row of zeros stays as it is."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors /= np.where(norms == 0, 1, norms)
+    return vectors
+
+
+def _image_steps(encoder, features):
+    if hasattr(encoder, "prepare_image"):
+        return encoder.prepare_image, lambda batch: encoder.encode_prepared(batch, features)
+    if features != "projected":
+        raise ValueError(
+            f"features={features!r} needs a model loaded by skclip; "
+            f"{type(encoder).__name__} offers only 'projected'"
+        )
+    return (lambda image: image), encoder.encode_images
+
+
+def _as_vectors(embedded, n_rows):
+    if isinstance(embedded, torch.Tensor):
+        embedded = embedded.detach().float().cpu().numpy()
+    embedded = np.asarray(embedded, dtype=np.float32)
+    if embedded.ndim != 2 or len(embedded) != n_rows:
+        raise ValueError(
+            f"the encoder must return one row for each of {n_rows} inputs, got an array of shape "
+            f"{embedded.shape}"
+        )
+    return embedded
+
+
+def _unique(images):
+    """Return the rows to embed and, for each row, which of those stands for it."""
+    position, first_rows = {}, []
+    row_of = np.empty(len(images), dtype=np.intp)
+    for row in range(len(images)):
+        key = image_key(images[row])
+        if key is None or key not in position:
+            if key is not None:
+                position[key] = len(first_rows)
+            row_of[row] = len(first_rows)
+            first_rows.append(row)
+        else:
+            row_of[row] = position[key]
+    return first_rows, row_of
+
+
+@contextmanager
+def _reading_threads(n_jobs):
+    # torch's number is the cores that are free for us: joblib lowers it in its worker processes
+    n_threads = torch.get_num_threads() if n_jobs is None else joblib.effective_n_jobs(n_jobs)
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="skclip-read")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ahead(pool, function, items, batch_size):
+    """Yield batches of (items, results) in order, computing at most two batches ahead."""
+    items = iter(items)
+    waiting = deque()
+    while True:
+        while len(waiting) < 3 and (batch := list(islice(items, batch_size))):
+            waiting.append((batch, [pool.submit(function, item) for item in batch]))
+        if not waiting:
+            return
+        batch, futures = waiting.popleft()
+        yield batch, [future.result() for future in futures]

@@ -1,0 +1,202 @@
+"""The seam between CLIP and everything that wants vectors."""
+
+import copy
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from skclip.checkpoints.load import load_checkpoint
+from skclip.checkpoints.resolve import DEFAULT_MODEL, identify
+from skclip.encode.batches import embed_images, embed_texts
+from skclip.encode.devices import resolve_device, resolve_dtype
+from skclip.encode.preprocess import normalize, resize_and_crop
+from skclip.exceptions import CheckpointError
+from skclip.model.tokenizer import pad
+
+MAX_LOADED_MODELS = 4
+
+_loaded = OrderedDict()
+_loading = threading.RLock()
+
+
+class CLIPEncoder:
+    """A CLIP ready for inference, with its tokenizer and its preprocessing.
+
+    Made by `load_encoder`. Nothing about it changes, so clones of an estimator share it.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Model, tokenizer, preprocessing; the model is moved and cast in place.
+    device : torch.device
+    dtype : torch.dtype
+    reload_from : str or None, default=None
+        Where a pickle finds the weights again; None puts them into the pickle.
+
+    Attributes
+    ----------
+    embed_dim : int
+        Columns of the embeddings.
+    pooled_dim : int
+        Columns of the image features before the projection.
+    logit_scale : float
+        The factor on cosine similarities (1 / temperature).
+    fingerprint : str
+        Names the weights, the tokenizer and the preprocessing.
+    templates : tuple of str
+        Prompt templates the model was trained for.
+    device : torch.device
+    """
+
+    def __init__(self, checkpoint, *, device, dtype, reload_from=None):
+        self._checkpoint = checkpoint
+        self._model = checkpoint.model.eval().requires_grad_(False).to(device, dtype)
+        self._dtype = dtype
+        self._reload_from = reload_from
+        self.device = device
+        self.tokenizer = checkpoint.tokenizer
+        self.preprocess = checkpoint.preprocess
+        self.fingerprint = checkpoint.fingerprint
+        self.templates = checkpoint.templates
+        config = self._model.config
+        self.embed_dim = config.embed_dim
+        self.pooled_dim = config.vision.width * (32 if config.vision.is_resnet else 1)
+        self.logit_scale = float(self._model.logit_scale.float().exp())
+
+    def encode_images(self, images, **options):
+        """Embed images; `options` are those of `skclip.encode.batches.embed_images`.
+
+        Returns
+        -------
+        ndarray of shape (n_images, embed_dim), float32, not normalised
+        """
+        return embed_images(self, images, **options)
+
+    def encode_texts(self, texts, **options):
+        """Embed texts; `options` are those of `skclip.encode.batches.embed_texts`.
+
+        Returns
+        -------
+        ndarray of shape (n_texts, embed_dim), float32, not normalised
+        """
+        return embed_texts(self, texts, **options)
+
+    def prepare_image(self, image):
+        """Resize and crop one RGB picture to uint8 pixels, (height, width, 3)."""
+        return resize_and_crop(image, self.preprocess)
+
+    @torch.inference_mode()
+    def encode_prepared(self, prepared, features="projected"):
+        """Embed a list of prepared pictures."""
+        pixels = torch.from_numpy(np.stack(prepared)).to(self.device)
+        pixels = normalize(pixels, self.preprocess).to(self._dtype)
+        vectors = self._model.visual.pool(pixels)
+        if features == "projected":
+            vectors = self._model.visual.project(vectors)
+        return vectors.float().cpu().numpy()
+
+    @torch.inference_mode()
+    def encode_tokens(self, rows):
+        """Embed sequences of token ids, start and end token included."""
+        token_ids = pad([list(row) for row in rows], self.tokenizer.end_id).to(self.device)
+        return self._model.encode_text(token_ids).float().cpu().numpy()
+
+    def __sklearn_clone__(self):
+        return self
+
+    def __reduce__(self):
+        device, dtype = str(self.device), str(self._dtype).removeprefix("torch.")
+        if self._reload_from is not None:
+            return _reload, (self._reload_from, self.fingerprint, device, dtype)
+        on_cpu = replace(self._checkpoint, model=copy.deepcopy(self._model).cpu())
+        return _rebuild, (on_cpu, dtype)
+
+    def __repr__(self):
+        return f"<CLIPEncoder of {self._checkpoint.source}, {self.embed_dim} dimensions>"
+
+
+def load_encoder(model=DEFAULT_MODEL, *, device="auto", dtype="auto"):
+    """Load a model for inference; the same one is loaded once in a process.
+
+    Parameters
+    ----------
+    model : str, path or Encoder, default="openai/clip-vit-base-patch32"
+        A bundled name ("skclip/tiny"), a hub id ("org/name" or "org/name@revision"), a short name
+        of `list_models`, a directory, a file, or an object with ``encode_images`` and
+        ``encode_texts``, which is returned as it is.
+    device : str, default="auto"
+        "auto" is the first CUDA card, or the CPU.
+    dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        "auto" is bfloat16 on CUDA and float32 elsewhere.
+
+    Returns
+    -------
+    Encoder
+        With ``encode_images(images)`` and ``encode_texts(texts)``, which return float32 arrays of
+        shape (n, embed_dim), not normalised.
+
+    Raises
+    ------
+    ModelNotAvailableError
+        If the model is neither on this machine nor to be reached.
+    CheckpointError
+        If its files are damaged, ambiguous or of an unknown kind.
+
+    Examples
+    --------
+    >>> from skclip import load_encoder
+    >>> encoder = load_encoder("skclip/tiny")
+    >>> encoder.encode_texts(["a red circle", "the digit three"]).shape == (2, encoder.embed_dim)
+    True
+    """
+    if is_encoder(model):
+        if device != "auto" or dtype != "auto":
+            raise ValueError(
+                f"device={device!r} and dtype={dtype!r} must be 'auto' when model is an object: "
+                f"{type(model).__name__} brings its own"
+            )
+        return model
+    device = resolve_device(device)
+    dtype = resolve_dtype(dtype, device)
+    key = (identify(model), device, dtype)
+    with _loading:
+        if key not in _loaded:
+            checkpoint = load_checkpoint(model)
+            _loaded[key] = CLIPEncoder(
+                checkpoint, device=device, dtype=dtype, reload_from=checkpoint.source
+            )
+            if len(_loaded) > MAX_LOADED_MODELS:
+                _loaded.popitem(last=False)
+        _loaded.move_to_end(key)
+        return _loaded[key]
+
+
+def is_encoder(model):
+    """Whether an object has an encoder's two methods."""
+    return hasattr(model, "encode_images") and hasattr(model, "encode_texts")
+
+
+def check_fingerprint(encoder, expected):
+    """Refuse a model that is not the one an estimator was fitted with."""
+    found = getattr(encoder, "fingerprint", None)
+    if found != expected:
+        raise CheckpointError(
+            "the model is not the one this was fitted with: its fingerprint is "
+            f"{found}, expected {expected}; fit again, or restore the model's files"
+        )
+
+
+def _reload(source, fingerprint, device, dtype):
+    # a pickle made on a GPU must load where there is none
+    usable = device if device == "cpu" or torch.cuda.is_available() else "cpu"
+    encoder = load_encoder(source, device=usable, dtype=dtype)
+    check_fingerprint(encoder, fingerprint)
+    return encoder
+
+
+def _rebuild(checkpoint, dtype):
+    device = torch.device("cpu")
+    return CLIPEncoder(checkpoint, device=device, dtype=resolve_dtype(dtype, device))

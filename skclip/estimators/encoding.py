@@ -1,0 +1,22 @@
+"""What the estimators that hold a model have in common."""
+
+from numbers import Integral
+from pathlib import Path
+
+from skclip._sklearn_compat import HasMethods, Interval, StrOptions
+from skclip.encode.encoder import check_fingerprint, load_encoder
+
+ENCODER_CONSTRAINTS = {
+    "model": [str, Path, HasMethods(["encode_images", "encode_texts"])],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "device": [str],
+    "dtype": [StrOptions({"auto", "float32", "bfloat16"})],
+}
+
+
+def load_for(estimator):
+    """Return the encoder of an estimator, the very one it was fitted with if it was."""
+    encoder = load_encoder(estimator.model, device=estimator.device, dtype=estimator.dtype)
+    if hasattr(estimator, "fingerprint_"):
+        check_fingerprint(encoder, estimator.fingerprint_)
+    return encoder

@@ -1,0 +1,93 @@
+"""Prompt templates, and the embeddings of names under several of them."""
+
+import numpy as np
+
+from skclip.encode.batches import embed_texts, normalize_rows
+
+TEMPLATE_SETS = {
+    "plain": ("{}",),
+    "photo": ("a photo of a {}.",),
+    "photos": (
+        "a photo of a {}.",
+        "a close-up of the {}.",
+        "a picture with a {} in it.",
+        "a dark photo of a {}.",
+        "an overexposed photo of the {}.",
+        "a small {} far away.",
+        "a large {} that fills the frame.",
+        "a cropped view of a {}.",
+        "a low-resolution snapshot of the {}.",
+        "a drawing of a {}.",
+        "someone's own {}.",
+        "several of them: {}.",
+    ),
+    "sketches": ("a sketch of a {}.", "a line drawing of the {}.", "a child's drawing of a {}."),
+    "textures": ("a surface with a {} texture.", "a close-up of something {}."),
+    "actions": ("a photo of a person {}.", "someone who is busy {}.", "people {} together."),
+}
+
+
+def resolve_templates(templates, encoder=None):
+    """Return prompt templates as a tuple of str, each with one ``{}``.
+
+    Parameters
+    ----------
+    templates : None, str or sequence of str
+        None is the bare name; "auto" is the encoder's own, or "photo" if it has none; then a name
+        of `TEMPLATE_SETS`, one template, or several.
+    encoder : Encoder or None, default=None
+
+    Raises
+    ------
+    ValueError
+        If a template does not hold exactly one ``{}``, or there is no set of that name.
+    """
+    if templates is None:
+        return TEMPLATE_SETS["plain"]
+    if isinstance(templates, str):
+        if templates == "auto":
+            return tuple(getattr(encoder, "templates", None) or TEMPLATE_SETS["photo"])
+        if "{" not in templates:
+            if templates not in TEMPLATE_SETS:
+                raise ValueError(
+                    "templates must hold one '{}' for the name, or be 'auto' or one of "
+                    f"{sorted(TEMPLATE_SETS)}, got {templates!r}"
+                )
+            return TEMPLATE_SETS[templates]
+        templates = [templates]
+    templates = tuple(templates)
+    if not templates:
+        raise ValueError("templates must hold at least one template, got none")
+    for template in templates:
+        if not isinstance(template, str) or template.count("{}") != 1:
+            raise ValueError(f"each of templates must hold exactly one '{{}}', got {template!r}")
+    return templates
+
+
+def embed_prompts(encoder, names, templates, **options):
+    """Embed groups of names, each as the mean over its names and over the templates.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    names : list of list of str
+        One group of names or descriptions for each class.
+    templates : tuple of str
+    **options
+        Those of `skclip.encode.batches.embed_texts`.
+
+    Returns
+    -------
+    ndarray of shape (n_groups, embed_dim), float32
+        Rows of unit length: the mean of normalised embeddings, normalised again.
+
+    Notes
+    -----
+    Radford et al. 2021, section 3.1.4: the ensemble is made in the embedding space, so that one
+    classifier weight a class remains.
+    """
+    # str.replace, because a name may hold braces itself
+    prompts = [t.replace("{}", name) for group in names for name in group for t in templates]
+    vectors = normalize_rows(embed_texts(encoder, prompts, **options))
+    ends = np.cumsum([len(group) * len(templates) for group in names])
+    return normalize_rows(np.stack([part.mean(axis=0) for part in np.split(vectors, ends[:-1])]))
