@@ -1,0 +1,111 @@
+"""One column of items out of whatever holds it: a list, a Series, a frame, an array."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+
+
+def as_column(X, *, name, items):
+    """Return the items of X as a sequence with a length, indexed from 0.
+
+    Parameters
+    ----------
+    X : list, tuple, sequence, Series, one-column frame, or array of shape (n,) or (n, 1)
+    name : str
+        The parameter's name, for messages.
+    items : str
+        What X holds, in the plural, for messages: "images" or "texts".
+
+    Returns
+    -------
+    column : list, tuple, ndarray or another sequence
+
+    Raises
+    ------
+    TypeError
+        X is one item, or no sequence at all.
+    ValueError
+        X is empty, or has several columns.
+    """
+    if isinstance(X, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)):
+        raise TypeError(
+            f"{name} must be a collection of {items}, got one {type(X).__name__}; "
+            f"put it into a list: [{name}]"
+        )
+    if hasattr(X, "tocsr"):
+        raise TypeError(f"{name} must be a collection of {items}, got sparse input")
+    shape = getattr(X, "shape", None)
+    if shape is None:
+        if not (hasattr(X, "__len__") and hasattr(X, "__getitem__")):
+            raise TypeError(
+                f"{name} must be a list, array, Series or one-column frame of {items}, "
+                f"got {type(X).__name__}"
+            )
+        shape = (len(X),)
+    shape = tuple(shape)
+    if len(shape) not in (1, 2):
+        raise ValueError(
+            f"{name} must hold {items} in one dimension or in one column, got an array of "
+            f"shape {shape} and dtype {X.dtype}"
+        )
+    check_not_empty(shape)
+    if len(shape) == 2:
+        if shape[1] != 1:
+            raise ValueError(_several_columns(X, shape, name, items))
+        X = X.iloc[:, 0] if hasattr(X, "iloc") else X[:, 0]
+    # pandas and polars call it the same; their indexing is by label, a list's by position
+    return X.to_list() if hasattr(X, "to_list") else X
+
+
+def check_not_empty(shape):
+    """Raise scikit-learn's own words for a collection without rows or columns."""
+    for count, what in zip(shape, ("sample", "feature"), strict=False):
+        if count == 0:
+            raise ValueError(
+                f"Found array with 0 {what}(s) (shape={tuple(shape)}) "
+                "while a minimum of 1 is required."
+            )
+
+
+def is_missing(item):
+    """Whether an item stands for nothing: None, NaN, pandas' NA and NaT.
+
+    A row of a Hugging Face dataset whose ``bytes`` and ``path`` are both None is missing too.
+
+    Parameters
+    ----------
+    item : object
+
+    Returns
+    -------
+    missing : bool
+
+    Examples
+    --------
+    >>> from skclip.inputs.columns import is_missing
+    >>> [is_missing(item) for item in (None, float("nan"), "cat.jpg")]
+    [True, True, False]
+    """
+    if item is None:
+        return True
+    if isinstance(item, (str, bytes)):
+        return False
+    if isinstance(item, (float, np.floating)):
+        return bool(item != item)
+    if isinstance(item, dict):
+        known = [item[key] for key in ("bytes", "path") if key in item]
+        return bool(known) and all(value is None for value in known)
+    # by name, so that pandas need not be installed
+    return type(item).__name__ in ("NAType", "NaTType")
+
+
+def _several_columns(X, shape, name, items):
+    columns = list(X.columns) if hasattr(X, "columns") else None
+    shown = f" ({', '.join(map(repr, columns[:5]))}{', ...' * (len(columns) > 5)})" * bool(columns)
+    example = repr(columns[0]) if columns else "0"
+    return (
+        f"{name} must be one column of {items}, got {shape[1]} columns{shown}; select the one that "
+        f"holds the {items}, or let ColumnTransformer do it: "
+        f"make_column_transformer((estimator, [{example}]))"
+    )

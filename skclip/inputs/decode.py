@@ -1,0 +1,207 @@
+"""One file, byte string, picture or array -> the RGB picture that a viewer shows."""
+
+import os
+import stat
+import struct
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Unreadable(Exception):
+    """Why an item is no image: the predicate of a sentence whose subject is the item."""
+
+
+def decode_file(path):
+    """Decode the image file at `path`."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError as error:
+        hint = (
+            "download it first"
+            if "://" in str(path)
+            else f"relative paths start from the working directory, {os.getcwd()!r}"
+        )
+        raise Unreadable(f"does not exist; {hint}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise Unreadable("is a directory; hand over the paths of the images in it")
+    # opening a pipe would wait for its other end
+    if not stat.S_ISREG(status.st_mode):
+        raise Unreadable("is not a regular file")
+    with open(path, "rb") as stream:
+        return decode_stream(stream)
+
+
+def decode_stream(stream):
+    """Decode the image in a binary stream, which stays open."""
+    stream = _Watched(stream)
+    return picture_to_rgb(_identify(stream), stream)
+
+
+def picture_to_rgb(image, stream=None):
+    """Convert a picture of any mode. Neither it nor its place in an animation is changed."""
+    if isinstance(image, ImageFile.ImageFile):
+        _check_pixel_count(image.size)
+    container = image.format
+    if stream is not None:
+        stream.starved = False
+    image.load()
+    # a caller's LOAD_TRUNCATED_IMAGES makes Pillow fill what is missing with grey, silently
+    if ImageFile.LOAD_TRUNCATED_IMAGES and stream is not None and stream.starved:
+        raise Unreadable("is truncated")
+    upright = _UPRIGHT.get(_orientation(image))
+    image = _to_rgb(image, container)
+    return image if upright is None else image.transpose(upright)
+
+
+def array_to_rgb(pixels, *, channels_first):
+    """Convert an array (H, W), (H, W, C), or (C, H, W) with `channels_first`; C is 1, 3 or 4."""
+    if channels_first and pixels.ndim == 3:
+        pixels = np.moveaxis(pixels, 0, -1)
+    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))):
+        raise Unreadable(
+            "has not the shape of an image: an array is (H, W), (H, W, 3) or (H, W, 4), "
+            "a tensor (H, W), (3, H, W) or (4, H, W)"
+        )
+    if pixels.size == 0:
+        raise Unreadable("has no pixels")
+    pixels = np.ascontiguousarray(_to_uint8(pixels))
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    return _to_rgb(Image.fromarray(pixels), None)
+
+
+def _identify(stream):
+    """Find the driver and let it read the header, as `PIL.Image.open` does.
+
+    `PIL.Image.open` itself warns of large pictures, and a warning can be silenced only for all
+    threads at once.
+    """
+    prefix = stream.read(16)
+    if not prefix:
+        raise Unreadable("is empty (0 bytes)")
+    notes = set()
+    for load_drivers in (Image.preinit, Image.init):
+        load_drivers()
+        for name in tuple(Image.ID):
+            factory, accept = Image.OPEN[name]
+            try:
+                accepted = accept is None or accept(prefix)
+                if isinstance(accepted, str):
+                    notes.add(accepted)
+                elif accepted:
+                    stream.seek(0)
+                    return factory(stream, "")
+            except (SyntaxError, IndexError, TypeError, struct.error) as error:
+                if accept is not None:
+                    notes.add(f"{name}: {error}")
+    if notes:
+        raise Unreadable(f"has a damaged or unsupported header ({'; '.join(sorted(notes))})")
+    raise Unreadable(f"is not an image of a format that Pillow reads; it begins with {prefix!r}")
+
+
+class _Watched:
+    """A binary stream that notes when more is asked of it than it holds."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.starved = False
+
+    def read(self, size=-1):
+        data = self.stream.read(size)
+        self.starved |= size > 0 and not data
+        return data
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+def _check_pixel_count(size):
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and size[0] * size[1] > limit:
+        raise Unreadable(
+            f"claims {size[0]} x {size[1]} pixels, more than PIL.Image.MAX_IMAGE_PIXELS = {limit} "
+            "(it could be a decompression bomb); if you trust it, raise that limit"
+        )
+
+
+def _orientation(image):
+    # viewers show a picture whose EXIF block is damaged, as it is stored
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1
+
+
+def _to_rgb(image, container):
+    if image.mode == "F":
+        image = Image.fromarray(_to_uint8(np.asarray(image)))
+    elif image.mode.startswith("I"):
+        image = Image.fromarray(_integers_to_uint8(image, container))
+    elif image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGB", image.size, "white")
+        image.paste(rgba, mask=rgba)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _integers_to_uint8(image, container):
+    """Pillow's modes of 16 bits, and "I", which holds them where the file format has no more."""
+    values = np.asarray(image)
+    if image.mode == "I" and container not in ("PNG", "PPM"):
+        if values.min() < 0 or values.max() > 65535:
+            _raise_range(values, "integers must lie in 0 to 255, or to 65535 for 16 bits")
+        if values.max() <= 255:
+            return values.astype(np.uint8)
+    grey = (values >> 8).astype(np.uint8)
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
+    return grey
+
+
+def _to_uint8(pixels):
+    kind = pixels.dtype.kind
+    if pixels.dtype == np.uint8:
+        return pixels
+    if kind == "b":
+        return pixels * np.uint8(255)
+    if kind == "u" and pixels.dtype.itemsize == 2:
+        return (pixels >> 8).astype(np.uint8)
+    if kind in "iu":
+        if pixels.min() < 0 or pixels.max() > 255:
+            _raise_range(pixels, "integers must lie in 0 to 255 (uint16: 0 to 65535)")
+        return pixels.astype(np.uint8)
+    if kind == "f":
+        low, high = pixels.min(), pixels.max()
+        if np.isnan(low):
+            raise Unreadable("has NaN pixels; fill them, or hand over None for a missing image")
+        if low < 0 or high > 1:
+            _raise_range(pixels, "floats must lie in [0, 1]")
+        return np.rint(pixels * np.promote_types(pixels.dtype, np.float32).type(255)).astype(
+            np.uint8
+        )
+    raise Unreadable("does not hold numbers that can be pixels; use uint8, or floats in [0, 1]")
+
+
+def _raise_range(pixels, rule):
+    low, high = pixels.min(), pixels.max()
+    divisor = next((value for value in (16, 255, 65535) if high <= value), None)
+    if low < 0:
+        advice = "undo the normalisation first"
+    elif divisor is None or pixels.dtype.kind != "f":
+        advice = "rescale the whole collection"
+    else:
+        advice = f"divide the whole collection by the largest value possible (such as {divisor})"
+    raise Unreadable(f"has pixels from {low} to {high}, where {rule}; {advice}")
