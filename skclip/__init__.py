@@ -14,6 +14,8 @@ _HOME = {
     "LinearProbe": "skclip.estimators.linear_probe",
     "LinearProbeCV": "skclip.estimators.linear_probe_cv",
     "ZeroShotClassifier": "skclip.estimators.zero_shot",
+    "OpenCLIPEncoder": "skclip.encode.adapters",
+    "SentenceTransformerEncoder": "skclip.encode.adapters",
     "load_encoder": "skclip.encode.encoder",
     "list_models": "skclip.checkpoints.resolve",
     "CheckpointError": "skclip.exceptions",
@@ -23,7 +25,7 @@ _HOME = {
     "TextTruncationWarning": "skclip.exceptions",
 }
 
-__all__ = [*sorted(_HOME), "datasets", "pretrain"]  # noqa: PLE0604
+__all__ = [*sorted(_HOME), "datasets", "pretrain"]
 
 
 def __getattr__(name):

@@ -1,0 +1,146 @@
+"""Collections through encoders: order, duplicates, bad rows, batches, memory."""
+
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skclip.encode.batches import embed_images, embed_texts, embedding_width, normalize_rows
+from skclip.exceptions import ImageReadError, MissingImageWarning
+
+
+class MeanColour:
+    """A foreign encoder: three numbers an image, two a text; keeps count of what it was given."""
+
+    def __init__(self):
+        self.batches = []
+
+    def encode_images(self, images):
+        assert all(isinstance(image, Image.Image) and image.mode == "RGB" for image in images)
+        self.batches.append(len(images))
+        return np.stack([np.asarray(image).mean(axis=(0, 1)) for image in images])
+
+    def encode_texts(self, texts):
+        self.batches.append(list(texts))
+        return [[len(text), text.count("a"), 1] for text in texts]
+
+
+@pytest.fixture
+def images(rng):
+    return [rng.integers(0, 256, (5, 7, 3), dtype=np.uint8) for _ in range(23)]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def expected(images):
+    return np.stack([image.mean(axis=(0, 1)) for image in images])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 23, 100, "auto"])
+@pytest.mark.parametrize("n_jobs", [None, 1, 3])
+def test_rows_come_in_order_whatever_the_batches(images, batch_size, n_jobs):
+    vectors = embed_images(MeanColour(), images, batch_size=batch_size, n_jobs=n_jobs)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, expected(images), rtol=1e-6)
+
+
+def test_equal_images_are_embedded_once(images):
+    encoder = MeanColour()
+    repeated = [images[i] for i in (0, 1, 0, 2, 1, 0)]
+    vectors = embed_images(encoder, repeated, batch_size=10)
+    assert encoder.batches == [3]
+    np.testing.assert_allclose(vectors, expected(repeated), rtol=1e-6)
+
+
+def test_equal_texts_are_embedded_once_and_by_length():
+    encoder = MeanColour()
+    texts = ["banana", "a", "banana", "kiwi", "a"]
+    vectors = embed_texts(encoder, texts, batch_size=2)
+    assert encoder.batches == [["a", "kiwi"], ["banana"]]
+    np.testing.assert_array_equal(vectors[:, 0], [6, 1, 6, 4, 1])
+
+
+def test_first_bad_row_raises(images):
+    images[5] = b"no picture"
+    images[9] = None
+    with pytest.raises(ImageReadError, match="^image in row 5: "):
+        embed_images(MeanColour(), images, batch_size=4)
+
+
+def test_bad_rows_become_nan_and_leave_their_neighbours_alone(images):
+    whole = embed_images(MeanColour(), images, batch_size=4)
+    images[5] = images[21] = b"no picture"
+    images[9] = None
+    with pytest.warns(MissingImageWarning, match=r"^3 of 23 images .* row 5: "):
+        vectors = embed_images(MeanColour(), images, batch_size=4, on_error="nan")
+    bad = [5, 9, 21]
+    assert np.isnan(vectors[bad]).all()
+    np.testing.assert_array_equal(np.delete(vectors, bad, axis=0), np.delete(whole, bad, axis=0))
+
+
+def test_all_rows_bad():
+    with pytest.warns(MissingImageWarning, match="^2 of 2 images"):
+        vectors = embed_images(MeanColour(), [None, np.nan], on_error="nan")
+    assert vectors.shape == (2, 3)
+    assert np.isnan(vectors).all()
+
+
+def test_reading_runs_ahead_by_a_few_batches_only():
+    """A generator-like sequence counts how far reading got when each batch arrives."""
+    read = set()
+
+    class Rows:
+        def __len__(self):
+            return 500
+
+        def __getitem__(self, row):
+            if threading.current_thread().name.startswith("skclip-read"):
+                read.add(row)
+            return np.full((2, 2), row % 256, dtype=np.uint8)
+
+    class Slow(MeanColour):
+        def encode_images(self, images):
+            seen = sum(self.batches)
+            assert len(read) <= seen + 4 * 10
+            return super().encode_images(images)
+
+    encoder = Slow()
+    assert embed_images(encoder, Rows(), batch_size=10).shape == (500, 3)
+    assert sum(encoder.batches) == 256  # equal ones once
+
+
+def test_wrong_shape_from_an_encoder(images):
+    class Flat(MeanColour):
+        def encode_images(self, images):
+            return np.zeros(len(images))
+
+    with pytest.raises(ValueError, match=r"one row for each of 23 inputs, got .* \(23,\)"):
+        embed_images(Flat(), images)
+
+
+def test_pooled_features_need_our_own_model(images):
+    with pytest.raises(ValueError, match="MeanColour offers only 'projected'"):
+        embed_images(MeanColour(), images, features="pooled")
+
+
+def test_embedding_width_of_an_encoder_that_does_not_tell():
+    assert embedding_width(MeanColour()) == 3
+
+
+def test_progress_bar(images, capsys):
+    embed_images(MeanColour(), images, verbose=1)
+    assert "23/23" in capsys.readouterr().err
+    embed_images(MeanColour(), images)
+    assert capsys.readouterr().err == ""
+
+
+def test_normalize_rows_keeps_zeros():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = normalize_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    np.testing.assert_array_equal(rows, [[0.6, 0.8], [0, 0]])

@@ -1,0 +1,25 @@
+import pytest
+import torch
+
+from skclip.encode.devices import resolve_device, resolve_dtype
+
+
+def test_auto():
+    device = resolve_device("auto")
+    assert device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert resolve_dtype("auto", torch.device("cpu")) is torch.float32
+    assert resolve_dtype("auto", torch.device("cuda")) is torch.bfloat16
+    assert resolve_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
+def test_no_such_device(device):
+    with pytest.raises(ValueError, match="device must be 'auto' or a device that torch can use"):
+        resolve_device(device)
+
+
+def test_no_such_dtype():
+    with pytest.raises(
+        ValueError, match="dtype must be 'auto', 'float32' or 'bfloat16', got 'int8'"
+    ):
+        resolve_dtype("int8", torch.device("cpu"))

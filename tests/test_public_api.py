@@ -1,0 +1,53 @@
+"""What a user imports: complete, documented, and cheap to reach."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+from numpydoc.docscrape import NumpyDocString
+
+import skclip
+
+CALLABLES = [name for name in skclip.__all__ if callable(getattr(skclip, name))]
+ESTIMATORS = [name for name in CALLABLES if hasattr(getattr(skclip, name), "get_params")]
+
+
+def test_importing_skclip_imports_neither_torch_nor_sklearn():
+    code = "import sys, skclip; print([m for m in ('torch', 'sklearn', 'PIL') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_every_public_name_resolves_and_is_listed():
+    assert set(skclip.__all__) <= set(dir(skclip))
+    for name in skclip.__all__:
+        assert getattr(skclip, name) is not None
+    assert skclip.datasets is importlib.import_module("skclip.datasets")
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="module 'skclip' has no attribute 'nonsense'"):
+        _ = skclip.nonsense
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_constructor_keeps_the_house_rules(name):
+    parameters = list(inspect.signature(getattr(skclip, name)).parameters.values())
+    assert len(parameters) <= 10
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters[1:])
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_docstring_names_every_parameter(name):
+    public = getattr(skclip, name)
+    doc = NumpyDocString(inspect.getdoc(public))
+    documented = [n.strip() for p in doc["Parameters"] for n in p.name.split(",")]
+    if not issubclass_of_exception(public):
+        assert documented == list(inspect.signature(public).parameters)
+        assert doc["Examples"]
+
+
+def issubclass_of_exception(public):
+    return inspect.isclass(public) and issubclass(public, Exception)
