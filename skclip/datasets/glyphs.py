@@ -43,7 +43,7 @@ def _draw_handwritten(texts, canvas, rng, distortion):
     n_samples = len(texts)
     masks = np.empty((n_samples, canvas, canvas), np.uint8)
     chosen = rng.uniform(size=n_samples)
-    pens = np.exp(rng.uniform(np.log(0.05), np.log(0.22), size=n_samples))
+    pens = rng.uniform(0.05, 0.25, size=n_samples)
     flatness = rng.uniform(0.7, 1.0, size=n_samples)
     turn = _turn(n_samples, rng, distortion)
     groups = {}
@@ -86,7 +86,7 @@ def _boxes(masks_box, grid, fill, rng):
     n_samples = len(left)
     aspect = (right - left) / (bottom - top)
     wanted = np.exp(rng.normal(np.log(0.62), 0.12, n_samples))
-    share = rng.uniform(0, 0.6, n_samples)
+    share = np.where(fill, 0.9, 0.5) * rng.uniform(0, 1, n_samples)
     squeezed = np.where(aspect < 1.1, aspect ** (1 - share) * wanted**share, aspect)
     height = np.where(fill, 1.0, rng.uniform(0.45, 0.95, n_samples))
     width = np.minimum(height * squeezed, np.where(fill, 1.0, 0.95))
