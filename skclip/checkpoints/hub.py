@@ -1,0 +1,91 @@
+"""Files of a model on the Hugging Face hub, by way of its local cache."""
+
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from skclip.exceptions import ModelNotAvailableError
+
+DEFAULT_REVISION = "main"
+_LISTING_TIMEOUT = 10  # seconds
+_WAYS_OUT = (
+    "Without a network: use the bundled model 'skclip/tiny', or fetch the model's directory where "
+    "there is one and hand over its path (model='/path/to/directory')"
+)
+
+
+def fetch(repo, revision, choose, *, local_files_only=False):
+    """Return the local directory of a hub model, after fetching what is missing.
+
+    Parameters
+    ----------
+    repo : str
+        "org/name".
+    revision : str or None
+        Branch, tag or commit; None is "main".
+    choose : callable
+        From the names of the repository's files to those that are needed.
+    local_files_only : bool, default=False
+        Look into the cache only, as with ``HF_HUB_OFFLINE=1`` in the environment.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ModelNotAvailableError
+        When the model is not on the hub, or neither in the cache nor to be reached.
+    """
+    revision = revision or DEFAULT_REVISION
+    cause = None
+    if not local_files_only:
+        try:
+            info = HfApi().model_info(repo, revision=revision, timeout=_LISTING_TIMEOUT)
+            wanted = choose({entry.rfilename for entry in info.siblings})
+            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(wanted)))
+        except (GatedRepoError, HFValidationError) as error:
+            raise ModelNotAvailableError(
+                f"the hub does not give {repo!r} away: {_first_line(error)}"
+            ) from error
+        except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+            raise ModelNotAvailableError(
+                f"the hub has no model {repo!r} with revision {revision!r}, or it is private; "
+                "skclip.list_models() lists names that exist"
+            ) from error
+        except ModelNotAvailableError:
+            raise
+        # which exceptions stand for a broken line depends on the version of huggingface_hub
+        except Exception as error:
+            cause = error
+    directory = _cached_directory(repo, revision, choose)
+    if directory is None:
+        reason = f" ({type(cause).__name__}: {_first_line(cause)})" if cause else ""
+        raise ModelNotAvailableError(
+            f"the model {repo!r} is not in the local cache, and the hub is not reached{reason}. "
+            f"{_WAYS_OUT}"
+        ) from cause
+    return directory
+
+
+def _cached_directory(repo, revision, choose):
+    for name in ("config.json", "open_clip_config.json", "vocab.json"):
+        path = try_to_load_from_cache(repo, name, revision=revision)
+        if isinstance(path, str):
+            directory = Path(path).parent
+            try:
+                choose({entry.name for entry in directory.iterdir()})
+            except ModelNotAvailableError:
+                return None
+            return directory
+    return None
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

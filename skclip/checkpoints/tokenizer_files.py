@@ -1,0 +1,147 @@
+"""The tokenizer's own files: vocab.json with merges.txt, tokenizer.json, or OpenAI's merges."""
+
+import gzip
+import json
+
+from skclip.exceptions import CheckpointError
+from skclip.model.tokenizer import END_OF_WORD, END_TOKEN, START_TOKEN, Tokenizer
+
+OPENAI_MERGES = "bpe_simple_vocab_16e6.txt.gz"
+OPENAI_VOCAB_SIZE = 49408
+NAMES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", OPENAI_MERGES)
+
+_N_BYTE_SYMBOLS = 512
+_N_SPECIAL = 2
+
+
+def has_tokenizer(names):
+    """Whether a directory with these file names brings a tokenizer."""
+    return {"vocab.json", "merges.txt"} <= set(names) or bool(
+        {"tokenizer.json", OPENAI_MERGES} & set(names)
+    )
+
+
+def read_tokenizer(directory, *, vocab_size, context_length):
+    """Read the tokenizer that stands in a directory.
+
+    Parameters
+    ----------
+    directory : Path
+    vocab_size : int
+        Size of the model's vocabulary.
+    context_length : int
+
+    Returns
+    -------
+    Tokenizer
+
+    Raises
+    ------
+    CheckpointError
+        When the tokenizer is of another kind, damaged, or does not fit the model.
+    """
+    settings = {"context_length": context_length, **_special_tokens(directory)}
+    if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
+        path = directory / "vocab.json"
+        vocab = read_json(path)
+        lines = (directory / "merges.txt").read_text(encoding="utf-8").split("\n")
+        merges = _parse_merges(lines, directory / "merges.txt")
+    elif (directory / "tokenizer.json").is_file():
+        path = directory / "tokenizer.json"
+        vocab, merges = _parse_tokenizer_json(read_json(path), path)
+    else:
+        path = directory / OPENAI_MERGES
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            lines = file.read().split("\n")
+        # the file lists more merges than the vocabulary holds
+        lines = lines[1 : vocab_size - _N_BYTE_SYMBOLS - _N_SPECIAL + 1]
+        merges = _parse_merges(lines, path)
+        vocab = Tokenizer.from_merges(merges).vocab
+    try:
+        tokenizer = Tokenizer(vocab, merges, **settings)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} holds no tokenizer of CLIP's kind: {error}") from error
+    largest = max(tokenizer.vocab.values())
+    if largest >= vocab_size:
+        raise CheckpointError(
+            f"{path} has token ids up to {largest}, but the model's vocabulary ends at "
+            f"{vocab_size - 1}: the tokenizer belongs to another model"
+        )
+    return tokenizer
+
+
+def write_tokenizer(directory, tokenizer):
+    """Write vocab.json, merges.txt and tokenizer_config.json, as transformers reads them."""
+    write_json(directory / "vocab.json", tokenizer.vocab)
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in tokenizer.merges), ""]
+    (directory / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+    write_json(
+        directory / "tokenizer_config.json",
+        {
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": tokenizer.context_length,
+            "bos_token": tokenizer.start_token,
+            "eos_token": tokenizer.end_token,
+            "pad_token": tokenizer.end_token,
+            "unk_token": tokenizer.end_token,
+            "do_lower_case": True,
+        },
+    )
+
+
+def read_json(path):
+    """Read one JSON object; what is wrong with it is a CheckpointError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, got a {type(value).__name__}")
+    return value
+
+
+def write_json(path, value):
+    """Write JSON that a person can read."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _special_tokens(directory):
+    path = directory / "tokenizer_config.json"
+    config = read_json(path) if path.is_file() else {}
+    tokens = {"start_token": START_TOKEN, "end_token": END_TOKEN}
+    for name, key in (("start_token", "bos_token"), ("end_token", "eos_token")):
+        token = config.get(key)
+        if isinstance(token, dict):
+            token = token.get("content")
+        if token is not None:
+            tokens[name] = token
+    return tokens
+
+
+def _parse_merges(lines, path):
+    merges = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#version"):
+            continue
+        pair = tuple(line.split())
+        if len(pair) != 2:
+            raise CheckpointError(f"{path}, line {number}: a merge has two symbols, got {line!r}")
+        merges.append(pair)
+    return merges
+
+
+def _parse_tokenizer_json(content, path):
+    model = content.get("model") or {}
+    kind = model.get("type")
+    if kind != "BPE" or model.get("end_of_word_suffix") != END_OF_WORD:
+        if kind == "BPE":
+            kind = "BPE without CLIP's end-of-word suffix </w>, as of GPT-2 or RoBERTa"
+        raise CheckpointError(
+            f"{path} is a tokenizer of another kind ({kind}), and skclip reads CLIP's byte-level "
+            "BPE only; hand the model over as an object with encode_images and encode_texts"
+        )
+    vocab = dict(model["vocab"])
+    for token in content.get("added_tokens") or []:
+        vocab.setdefault(token["content"], token["id"])
+    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+    return vocab, [tuple(pair) for pair in pairs]
