@@ -46,7 +46,10 @@ def imports_of(source):
             for alias in node.names:
                 yield node.lineno, alias.name
         elif isinstance(node, ast.ImportFrom):
-            yield node.lineno, "." * node.level + (node.module or "")
+            module = "." * node.level + (node.module or "")
+            for alias in node.names:
+                is_file = (ROOT / Path(*module.split(".")[1:]) / f"{alias.name}.py").is_file()
+                yield node.lineno, f"{module}.{alias.name}" if is_file else module
 
 
 def faults_of(relative_path, source):
@@ -105,7 +108,7 @@ def test_imports_go_down(path):
         ("estimators/zero_shot.py", "from sklearn.utils._tags import Tags", "private"),
         ("estimators/zero_shot.py", "from skclip import load_encoder", "front door"),
         ("estimators/zero_shot.py", "from .prompts import embed_prompts", "relative"),
-        ("encode/encoder.py", "from skclip.model import clip", "__init__"),
+        ("encode/encoder.py", "from skclip.model import CLIP", "__init__"),
         ("estimators/zero_shot.py", "import matplotlib.pyplot", "matplotlib"),
     ],
 )

@@ -14,8 +14,15 @@ ENCODER_CONSTRAINTS = {
 }
 
 
-def load_for(estimator):
-    """Return the encoder of an estimator, the very one it was fitted with if it was."""
+def load_to_fit(estimator):
+    """Return the encoder that an estimator names, and note its fingerprint on the estimator."""
+    encoder = load_encoder(estimator.model, device=estimator.device, dtype=estimator.dtype)
+    estimator.fingerprint_ = getattr(encoder, "fingerprint", None)
+    return encoder
+
+
+def load_fitted(estimator):
+    """Return the encoder of an estimator: the very one that was there in `fit`, if it was fitted."""
     encoder = load_encoder(estimator.model, device=estimator.device, dtype=estimator.dtype)
     if hasattr(estimator, "fingerprint_"):
         check_fingerprint(encoder, estimator.fingerprint_)

@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from skclip._sklearn_compat import StrOptions, _fit_context
 from skclip.encode.batches import embed_images, embedding_width, normalize_rows
 from skclip.encode.encoder import DEFAULT_MODEL
-from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_for
+from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.inputs.images import as_images
 
 
@@ -117,7 +117,7 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self : CLIPImageEmbedder
         """
         as_images(X)
-        self.fingerprint_ = getattr(load_for(self), "fingerprint", None)
+        load_to_fit(self)
         return self
 
     def transform(self, X):
@@ -138,7 +138,7 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         self._validate_params()
         vectors = embed_images(
-            load_for(self),
+            load_fitted(self),
             X,
             features=self.features,
             batch_size=self.batch_size,
@@ -150,7 +150,7 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     @property
     def _n_features_out(self):
-        return embedding_width(load_for(self), self.features)
+        return embedding_width(load_fitted(self), self.features)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -5,7 +5,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from skclip._sklearn_compat import _fit_context
 from skclip.encode.batches import embed_texts, embedding_width, normalize_rows
 from skclip.encode.encoder import DEFAULT_MODEL
-from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_for
+from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.estimators.prompts import embed_prompts, resolve_templates
 from skclip.inputs.texts import as_texts
 
@@ -98,9 +98,7 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self : CLIPTextEmbedder
         """
         as_texts(X)
-        encoder = load_for(self)
-        resolve_templates(self.templates, encoder)
-        self.fingerprint_ = getattr(encoder, "fingerprint", None)
+        resolve_templates(self.templates, load_to_fit(self))
         return self
 
     def transform(self, X):
@@ -115,7 +113,7 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ndarray of shape (n_samples, embed_dim), float32
         """
         self._validate_params()
-        encoder = load_for(self)
+        encoder = load_fitted(self)
         options = {"batch_size": self.batch_size, "verbose": self.verbose}
         if self.templates is not None:
             templates = resolve_templates(self.templates, encoder)
@@ -125,7 +123,7 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @property
     def _n_features_out(self):
-        return embedding_width(load_for(self))
+        return embedding_width(load_fitted(self))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 from skclip._sklearn_compat import Interval, _fit_context
 from skclip.encode.batches import embed_images, normalize_rows
 from skclip.encode.encoder import DEFAULT_MODEL
-from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_for
+from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.estimators.prompts import embed_prompts, resolve_templates
 from skclip.inputs.images import is_embeddings
 
@@ -153,10 +153,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         labels, names = name_classes(self.classes, y)
         if self.reject_below is not None:
             self.reject_label_ = _reject_label(self.reject_label, labels)
-        if hasattr(self, "fingerprint_"):
-            del self.fingerprint_
-        encoder = load_for(self)
-        self.fingerprint_ = getattr(encoder, "fingerprint", None)
+        encoder = load_to_fit(self)
         self.templates_ = resolve_templates(self.templates, encoder)
         self.temperature_ = self.temperature
         if self.temperature is None:
@@ -265,7 +262,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
                 )
         else:
             options = {"batch_size": self.batch_size, "n_jobs": self.n_jobs}
-            X = embed_images(load_for(self), X, **options)
+            X = embed_images(load_fitted(self), X, **options)
         return normalize_rows(X)
 
     def __sklearn_tags__(self):
@@ -313,6 +310,8 @@ def name_classes(classes, y):
         raise ValueError(
             f"a classifier needs at least two classes, got {len(named)} class: {list(named)}"
         )
+    if len({isinstance(label, str) for label in named}) == 2:
+        raise ValueError(f"labels in classes must be all str or all numbers, got {list(named)}")
     labels = np.unique(np.asarray(list(named)))
     if y is not None and (unknown := sorted(set(np.unique(y).tolist()) - set(labels.tolist()))):
         raise ValueError(f"y holds labels that are not among classes: {unknown}")

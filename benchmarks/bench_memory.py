@@ -1,0 +1,65 @@
+"""Peak memory of embedding many JPEG files against few.
+
+    python benchmarks/bench_memory.py
+
+Each size runs in a process of its own; the peak is the operating system's figure for it.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from report import write_report
+
+
+def write_photographs(folder, n_files):
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (n_files, 6, 8, 3), dtype=np.uint8)
+    for i, pixels in enumerate(small):
+        image = Image.fromarray(pixels).resize((640, 480), Image.Resampling.BICUBIC)
+        image.save(folder / f"{i:05}.jpg", quality=90)
+
+
+def peak_megabytes(folder, n_files, model):
+    command = [sys.executable, __file__, "--measure", str(folder), str(n_files), model]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def measure(folder, n_files, model):
+    from skclip import CLIPImageEmbedder
+
+    paths = sorted(str(path) for path in Path(folder).iterdir())[:n_files]
+    vectors = CLIPImageEmbedder(model).transform(paths)
+    assert len(vectors) == n_files
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="skclip/tiny")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 5000])
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        folder, n_files, model = options.measure
+        return measure(folder, int(n_files), model)
+    with tempfile.TemporaryDirectory() as folder:
+        write_photographs(Path(folder), max(options.sizes))
+        rows = []
+        for n_files in options.sizes:
+            peaks = [peak_megabytes(folder, n_files, options.model) for _ in range(options.repeats)]
+            rows.append({"files": n_files, "peak MB (median)": round(float(np.median(peaks)), 1)})
+    first = rows[0]["peak MB (median)"]
+    for row in rows:
+        row["more than first, MB"] = round(row["peak MB (median)"] - first, 1)
+    write_report("memory", f"JPEG files of 640x480 through {options.model}", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+import pickle
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import log_softmax, softmax
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from toy import ColorEncoder, solid
+
+from skclip import ZeroShotClassifier
+from skclip.encode.batches import normalize_rows
+
+NAMES = ["red", "green", "blue"]
+
+
+def classifier(classes=NAMES, **params):
+    return ZeroShotClassifier(classes, **{"model": ColorEncoder(), "templates": None, **params})
+
+
+def unit(rows):
+    return normalize_rows(np.array(rows, dtype=np.float32))
+
+
+def test_predicts_from_names_alone():
+    fitted = classifier().fit()
+    X = solid("blue", "red", "green", "red")
+    assert fitted.predict(X).tolist() == ["blue", "red", "green", "red"]
+    assert fitted.score(X, ["blue", "red", "green", "blue"]) == 0.75
+    assert fitted.classes_.tolist() == ["blue", "green", "red"]  # sorted, whatever the order given
+
+
+def test_probabilities_are_the_softmax_of_scaled_cosines():
+    # the pseudo-code of Radford et al. 2021, figure 3, written out
+    encoder = ColorEncoder()
+    X = solid("blue", "red", "white")
+    images = unit(encoder.encode_images(X))
+    texts = unit(encoder.encode_texts(sorted(NAMES)))
+    logits = 10.0 * images @ texts.T
+    fitted = classifier().fit()
+    np.testing.assert_allclose(fitted.decision_function(X), logits, rtol=1e-5)
+    np.testing.assert_allclose(fitted.predict_proba(X), softmax(logits, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(fitted.predict_log_proba(X), log_softmax(logits, axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("temperature", "scale"), [(None, 10), (0.5, 2), (0.01, 100)])
+def test_temperature_divides_the_similarities(temperature, scale):
+    fitted = classifier(temperature=temperature).fit()
+    assert fitted.temperature_ == pytest.approx(1 / scale)
+    np.testing.assert_allclose(np.linalg.norm(fitted.coef_, axis=1), scale, rtol=1e-5)
+
+
+def test_two_classes_have_one_row_of_weights():
+    X = solid("red", "green", "white")
+    two = classifier(["red", "green"]).fit()
+    assert two.coef_.shape == (1, 4)
+    assert two.intercept_.shape == (1,)
+    assert two.decision_function(X).shape == (3,)
+    proba = two.predict_proba(X)
+    assert two.classes_.tolist() == ["green", "red"]
+    encoder = ColorEncoder()
+    logits = 10 * unit(encoder.encode_images(X)) @ unit(encoder.encode_texts(["green", "red"])).T
+    np.testing.assert_allclose(proba, softmax(logits, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(two.predict_log_proba(X), log_softmax(logits, axis=1), rtol=1e-4)
+    assert (two.predict(X)[:2] == ["red", "green"]).all()
+
+
+def test_embeddings_and_images_give_the_same_answer():
+    X = solid("blue", "red", "green")
+    embeddings = ColorEncoder().encode_images(X)
+    fitted = classifier().fit()
+    expected = fitted.predict_proba(X)
+    kept = embeddings.copy()
+    for given in (embeddings, embeddings * 7, pd.DataFrame(embeddings), embeddings.astype("f4")):
+        np.testing.assert_allclose(fitted.predict_proba(given), expected, rtol=1e-5)
+    np.testing.assert_array_equal(embeddings, kept)
+
+
+def test_embeddings_of_another_width_are_refused():
+    fitted = classifier().fit()
+    with pytest.raises(ValueError, match="X has 3 columns, but the model's embeddings have 4"):
+        fitted.predict(np.ones((2, 3)))
+    with pytest.raises(ValueError, match="NaN"):
+        fitted.predict(np.full((2, 4), np.nan))
+
+
+def test_templates_are_averaged_as_unit_vectors_and_renormalised():
+    # Radford et al. 2021, section 3.1.4
+    templates = ["{}", "a very very very long sentence about the colour {}"]
+    fitted = classifier(templates=templates).fit()
+    encoder = ColorEncoder()
+    each = [unit(encoder.encode_texts([t.format(n) for n in sorted(NAMES)])) for t in templates]
+    np.testing.assert_allclose(fitted.coef_, 10 * unit(np.mean(each, axis=0)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("templates", "used"),
+    [
+        (None, ("{}",)),
+        ("plain", ("{}",)),
+        ("photo", ("a photo of a {}.",)),
+        ("auto", ("a photo of a {}.",)),
+        ("my {} picture", ("my {} picture",)),
+        (["one {}", "two {}"], ("one {}", "two {}")),
+    ],
+)
+def test_templates_in_use(templates, used):
+    assert classifier(templates=templates).fit().templates_ == used
+
+
+def test_auto_is_the_models_own_templates():
+    encoder = ColorEncoder()
+    encoder.templates = ("the colour {}",)
+    assert classifier(model=encoder, templates="auto").fit().templates_ == ("the colour {}",)
+
+
+@pytest.mark.parametrize(
+    ("templates", "message"),
+    [
+        ("nonsense", "templates must hold one '{}' for the name, or be 'auto' or one of"),
+        ("{} and {}", "exactly one '{}', got '{} and {}'"),
+        (["a {}", "b"], "exactly one '{}', got 'b'"),
+        ([], "at least one template"),
+    ],
+)
+def test_bad_templates(templates, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        classifier(templates=templates).fit()
+
+
+def test_names_may_hold_braces():
+    fitted = classifier(["red {}", "blue {0} {x}"], templates="a {}").fit()
+    assert fitted.predict(solid("blue", "red")).tolist() == ["blue {0} {x}", "red {}"]
+
+
+def test_mapping_from_labels_to_names_and_descriptions():
+    classes = {2: "red", 0: ["blue", "a blue thing"], 1: ("green",)}
+    fitted = classifier(classes).fit()
+    assert fitted.classes_.tolist() == [0, 1, 2]
+    assert fitted.predict(solid("red", "green", "blue")).tolist() == [2, 1, 0]
+    encoder = ColorEncoder()
+    mean = unit(encoder.encode_texts(["blue", "a blue thing"])).mean(axis=0)
+    np.testing.assert_allclose(fitted.coef_[0], 10 * unit([mean])[0], rtol=1e-5)
+
+
+def test_labels_of_y_are_the_names_without_classes():
+    y = pd.Series(["red", "blue", "green", "red"])
+    fitted = classifier(None).fit(solid(*y), y)
+    assert fitted.classes_.tolist() == ["blue", "green", "red"]
+    assert fitted.score(solid(*y), y) == 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "y", "message"),
+    [
+        (None, None, "classes=None takes the names from y"),
+        (["red"], None, "at least two classes, got 1 class"),
+        (["red", "blue", "red"], None, "classes must be distinct, got 'red' more than once"),
+        (["red", ""], None, "must be non-empty str, got ''"),
+        (["red", 3], None, "the names of class 3 must be a str or a list of str, got 3"),
+        ({"a": "red", "b": []}, None, "the names of class 'b' must be a str or a list of str"),
+        ({"a": "red", 1: "blue"}, None, "labels in classes must be all str or all numbers"),
+        (["red", "blue"], ["red", "green"], "y holds labels that are not among classes: ['green']"),
+        ({0: "red", 1: "blue"}, [0, 2], "y holds labels that are not among classes: [2]"),
+    ],
+)
+def test_bad_classes(classes, y, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        classifier(classes).fit(None, y)
+
+
+def test_y_with_fewer_labels_than_classes_is_fine():
+    fitted = classifier(["red", "blue", "green"]).fit(None, ["red", "red"])
+    assert len(fitted.classes_) == 3
+
+
+def test_top_k():
+    fitted = classifier().fit()
+    X = solid("red", "white")
+    labels, probabilities = fitted.top_k(X, k=2)
+    assert labels.shape == probabilities.shape == (2, 2)
+    assert labels[0, 0] == "red"
+    proba = fitted.predict_proba(X)
+    np.testing.assert_array_equal(probabilities, -np.sort(-proba, axis=1)[:, :2])
+    assert fitted.top_k(X)[0].shape == (2, 3)
+    for k in (0, 1.5, "2"):
+        with pytest.raises(ValueError, match="k must be an int of at least 1"):
+            fitted.top_k(X, k=k)
+
+
+def test_rejection():
+    X = solid("red", "white", "blue")
+    fitted = classifier(reject_below=0.5).fit()
+    assert fitted.predict_proba(X)[1].max() < 0.5
+    assert fitted.predict(X).tolist() == ["red", "rejected", "blue"]
+    numbered = classifier({7: "red", 8: "blue", 9: "green"}, reject_below=0.5).fit()
+    assert numbered.predict(X).tolist() == [7, -1, 8]
+    assert numbered.classes_.tolist() == [7, 8, 9]
+    named = classifier(reject_below=0.5, reject_label="?").fit()
+    assert named.predict(X).tolist() == ["red", "?", "blue"]
+    assert classifier(reject_below=0.0).fit().predict(X)[1] in NAMES
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"reject_label": "red"}, "reject_label must not be one of the classes, got 'red'"),
+        ({"reject_label": -1}, "reject_label must be of the classes' type, got -1"),
+    ],
+)
+def test_bad_reject_label(params, message):
+    with pytest.raises(ValueError, match=message):
+        classifier(reject_below=0.5, **params).fit()
+
+
+def test_not_fitted():
+    for method in ("predict", "predict_proba", "decision_function", "top_k"):
+        with pytest.raises(NotFittedError):
+            getattr(classifier(), method)(solid("red"))
+
+
+def test_refit_forgets_the_former_model():
+    fitted = classifier().fit()
+    fitted.model = ColorEncoder()
+    fitted.model.fingerprint = "another"
+    assert fitted.fit().predict(solid("red")).tolist() == ["red"]
+    assert fitted.fingerprint_ == "another"
+
+
+def test_clone_does_not_copy_what_says_so_and_pickle_carries_the_weights():
+    fitted = classifier().fit()
+    copy = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(copy.coef_, fitted.coef_)
+    assert copy.predict(solid("blue")).tolist() == ["blue"]
+    assert not hasattr(clone(fitted), "coef_")
+
+
+def test_log_loss_in_cross_validation_is_right_for_unsorted_classes():
+    y = np.array(["red", "green", "blue"] * 4)
+    X = solid(*y)
+    unsorted = classifier(["red", "blue", "green"])
+    scores = cross_val_score(unsorted, X, y, cv=3, scoring="neg_log_loss")
+    proba = unsorted.fit().predict_proba(X)
+    assert scores.mean() == pytest.approx(-log_loss(y, proba, labels=unsorted.classes_))
+    assert scores.mean() > -0.1
+
+
+def test_grid_search_over_templates_and_cross_val_predict():
+    y = np.array(["red", "green", "blue"] * 4)
+    X = solid(*y)
+    grid = {"templates": ["plain", "{} red red red", ["a {}"]], "temperature": [None, 1.0]}
+    search = GridSearchCV(classifier(), grid, cv=2, scoring="neg_log_loss").fit(X, y)
+    assert search.best_params_["temperature"] is None
+    assert search.score(X, y) > -0.1
+    assert (cross_val_predict(classifier(), X, y, cv=2) == y).all()
