@@ -11,8 +11,8 @@ _FILTERS = {
     "bilinear": (Image.Resampling.BILINEAR, 1),
 }
 
-# A picture more than this many times as long as it is wide is not resized in full
-_MAX_ASPECT = 64
+# a picture that would grow beyond this (64 MB in Pillow) is not resized in full
+_MAX_RESIZED_PIXELS = 2**24
 
 
 def resize_and_crop(image, config):
@@ -34,10 +34,11 @@ def resize_and_crop(image, config):
     and ``CenterCrop`` on Pillow images, which is OpenAI's recipe [1]_; with ``"squash"`` those of
     ``Resize((image_size, image_size))``.
 
-    Only of a picture more than 64 times as long as it is wide is nothing resized but the part that
-    the crop keeps, since the whole would take gigabytes: 1 x 5000 pixels become 224 x 1,120,000.
-    Pillow places such a part in single precision, so that there a few pixels in 10,000 differ by
-    one grey level.
+    Of a very long picture (at 224 pixels: more than 334 times as long as wide) only the part that
+    the crop keeps is resized, since the whole would take gigabytes: 1 x 5000 pixels become
+    224 x 1,120,000. There some pixels may differ by a grey level, because Pillow places such a
+    part in single precision, or by a few, because Pillow may choose another order of its two
+    passes, each of which rounds.
 
     References
     ----------
@@ -61,7 +62,7 @@ def resize_and_crop(image, config):
     resized_long = int(size * long / short)
     # half to even, as Python and torchvision round
     offset = round((resized_long - size) / 2)
-    if long > _MAX_ASPECT * short:
+    if size * resized_long > _MAX_RESIZED_PIXELS:
         scale = long / resized_long
         start, stop = offset * scale, (offset + size) * scale
         # what the filter sees beyond the crop, and a pixel for the rounding
@@ -110,8 +111,8 @@ def normalize(pixels, config):
             [1., 1.]])
     """
     if pixels.shape[-1] == 3:
-        pixels = pixels.permute(0, 3, 1, 2).contiguous()
-    pixels = pixels.float()
+        pixels = pixels.permute(0, 3, 1, 2)
+    pixels = pixels.contiguous().float()
     # a tensor, since on some devices torch divides by a number through its reciprocal
     pixels = pixels.div_(pixels.new_tensor(255))
     mean = pixels.new_tensor(config.mean).view(3, 1, 1)

@@ -101,11 +101,10 @@ def is_missing(item):
 
 
 def _several_columns(X, shape, name, items):
-    columns = list(X.columns) if hasattr(X, "columns") else None
-    shown = f" ({', '.join(map(repr, columns[:5]))}{', ...' * (len(columns) > 5)})" * bool(columns)
-    example = repr(columns[0]) if columns else "0"
+    columns = list(getattr(X, "columns", ()))
+    shown = f" ({', '.join(map(repr, columns[:5]))}{', ...' * (len(columns) > 5)})"
     return (
-        f"{name} must be one column of {items}, got {shape[1]} columns{shown}; select the one that "
-        f"holds the {items}, or let ColumnTransformer do it: "
-        f"make_column_transformer((estimator, [{example}]))"
+        f"{name} must be one column of {items}, got {shape[1]} columns{shown if columns else ''}; "
+        f"select the one that holds the {items}, or let ColumnTransformer do it: "
+        f"make_column_transformer((estimator, [{(columns or [0])[0]!r}]))"
     )

@@ -58,7 +58,10 @@ def as_images(X, *, name="X"):
     5
     """
     if isinstance(X, Image.Image):
-        raise TypeError(f"{name} must be a collection of images, got one; put it into a list")
+        raise TypeError(
+            f"{name} must be a collection of images, got one PIL image; "
+            f"put it into a list: [{name}]"
+        )
     if _is_numeric_array(X) and len(X.shape) != 1:
         shape = tuple(X.shape)
         if len(shape) in (3, 4):
