@@ -1,4 +1,3 @@
-import gc
 import pickle
 from pathlib import Path
 
@@ -240,10 +239,9 @@ class TestKeys:
         assert len({image_key(item) for item in items}) == len(items)
 
     def test_a_picture_that_is_gone_equals_no_other(self):
-        gone = image_key(Image.new("RGB", (2, 2)))
-        gc.collect()
-        later = [Image.new("RGB", (2, 2)) for _ in range(100)]
-        assert all(image_key(image) != gone for image in later)
+        # as from a sequence that decodes on access; their ids are reused
+        keys = [image_key(Image.new("RGB", (2, 2))) for _ in range(1000)]
+        assert len(set(keys)) == 1000
 
     @pytest.mark.parametrize("item", [None, float("nan"), 5, {}, np.array([None])])
     def test_none_for_what_is_no_image(self, item):
