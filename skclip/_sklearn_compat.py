@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_params,
 )
+from sklearn.utils.parallel import _threadpool_controller_decorator
 
 __all__ = [
     "HasMethods",
@@ -17,5 +18,6 @@ __all__ = [
     "Options",
     "StrOptions",
     "_fit_context",
+    "_threadpool_controller_decorator",
     "validate_params",
 ]

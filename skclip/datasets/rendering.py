@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skclip._sklearn_compat import _threadpool_controller_decorator
+
 # Weights are whole multiples of this, so that every product and sum below is exact in float32
 # and a picture does not depend on the order in which a machine's BLAS adds.
 _UNIT = 1 / 1024
@@ -152,6 +154,8 @@ def pixelate(masks, boxes, grid, bitonal):
     return np.rint(fine.reshape(-1, grid, 4, grid, 4).mean((2, 4)) * np.float32(16 / 255))
 
 
+# The matrices are small: several threads would spend their time waiting for each other.
+@_threadpool_controller_decorator(limits=1, user_api="blas")
 def develop(masks, lengths, size, coarse, rng):
     """Bring drawings to the size and sharpness of pictures.
 
