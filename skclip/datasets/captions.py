@@ -238,7 +238,7 @@ def scene_caption(items, background, image_size, random):
         if random.random() < 0.08:
             return phrase + after
         phrase = with_article(phrase)
-    elif len({(item["color"], item["shape"]) for item in items}) == 1:
+    elif len({(item["color"], item["shape"], item["texture"]) for item in items}) == 1:
         shared = dict(items[0])
         if len({item["size"] for item in items}) > 1:
             shared["size"] = "medium"

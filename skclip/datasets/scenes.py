@@ -143,9 +143,9 @@ def _draw_object(canvas, item, random):
                     elif (row + column) % 2:
                         draw.rectangle((x, y, x + step - 1, y + step - 1), fill=255)
         mask = ImageChops.multiply(mask, pattern)
-        if texture == "dotted":
-            draw = ImageDraw.Draw(mask)
-            draw.line([*outline, *outline[:2]], fill=255, width=max(round(0.1 * radius), 2))
+        # A rim keeps the shape legible under its texture.
+        width = max(round(0.08 * radius), scale)
+        ImageDraw.Draw(mask).line([*outline, *outline[:2]], fill=255, width=width)
     where = (round(item["x"] * scale) - half, round(item["y"] * scale) - half)
     canvas.paste(item["rgb"], where, mask)
 
@@ -169,9 +169,9 @@ def _choose_background(colors, random):
         elif kind < 0.75:
             name, rgb = "black", _jitter((10,) * 3, 10, random)
         else:
-            name, rgb = None, _jitter((130,) * 3, 110, random)
+            name, rgb = None, _jitter((30 + 195 * random.random(),) * 3, 30, random)
         nearest = min(math.dist(rgb, color) for color in colors)
-        if nearest > 90:
+        if nearest > 100:
             return name, rgb
     return ("white", (255, 255, 255)) if _luminance(colors[0]) < 128 else ("black", (0, 0, 0))
 
@@ -203,22 +203,28 @@ def _lay_out(count, image_size, random):
             return placed
 
 
+def _choose_texture(random):
+    return pick(random, TEXTURES) if random.random() < 0.45 else "plain"
+
+
 def _choose_objects(n_objects, pairs, image_size, random):
     """Attributes of one scene's objects: one group of equals, or several different ones."""
     low, high = n_objects
-    count = low + int(random.random() * (high - low + 1))
+    # The smaller of two draws: few objects are more frequent than many.
+    share = min(random.random(), random.random())
+    count = low + int(share * (high - low + 1))
     alike = count > 1 and random.random() < 0.4
     items = []
     used = set()
     color, shape = pick(random, pairs)
-    texture = pick(random, TEXTURES) if random.random() < 0.5 else "plain"
+    texture = _choose_texture(random)
     for size, radius, x, y in _lay_out(count, image_size, random):
         if not alike and items:
             for _ in range(20):
                 color, shape = pick(random, pairs)
                 if (color, shape) not in used:
                     break
-            texture = pick(random, TEXTURES) if random.random() < 0.5 else "plain"
+            texture = _choose_texture(random)
         used.add((color, shape))
         items.append(
             {
@@ -301,8 +307,8 @@ def make_scenes(
     >>> data.images.shape
     (4, 64, 64, 3)
     """
-    low, high = n_objects
-    if not 1 <= low <= high <= 6:
+    low, high = n_objects if len(n_objects) == 2 else (0, 0)
+    if not (isinstance(low, Integral) and isinstance(high, Integral) and 1 <= low <= high <= 6):
         raise ValueError(
             "The 'n_objects' must be two integers, smallest and largest, with "
             f"1 <= smallest <= largest <= 6. Got {n_objects!r}."
