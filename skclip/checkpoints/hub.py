@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -10,7 +10,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from skclip.exceptions import ModelNotAvailableError
+from skclip.exceptions import CheckpointError, ModelNotAvailableError
 
 DEFAULT_REVISION = "main"
 _LISTING_TIMEOUT = 10  # seconds
@@ -45,11 +45,14 @@ def fetch(repo, revision, choose, *, local_files_only=False):
     """
     revision = revision or DEFAULT_REVISION
     cause = None
-    if not local_files_only:
+    if not (local_files_only or constants.HF_HUB_OFFLINE):
         try:
             info = HfApi().model_info(repo, revision=revision, timeout=_LISTING_TIMEOUT)
             wanted = choose({entry.rfilename for entry in info.siblings})
-            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(wanted)))
+            cached = [try_to_load_from_cache(repo, name, revision=info.sha) for name in wanted]
+            if all(isinstance(path, str) for path in cached):
+                return Path(cached[0]).parent
+            return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
         except (GatedRepoError, HFValidationError) as error:
             raise ModelNotAvailableError(
                 f"the hub does not give {repo!r} away: {_first_line(error)}"
@@ -59,7 +62,7 @@ def fetch(repo, revision, choose, *, local_files_only=False):
                 f"the hub has no model {repo!r} with revision {revision!r}, or it is private; "
                 "skclip.list_models() lists names that exist"
             ) from error
-        except ModelNotAvailableError:
+        except (ModelNotAvailableError, CheckpointError):
             raise
         # which exceptions stand for a broken line depends on the version of huggingface_hub
         except Exception as error:
@@ -81,8 +84,8 @@ def _cached_directory(repo, revision, choose):
             directory = Path(path).parent
             try:
                 choose({entry.name for entry in directory.iterdir()})
-            except ModelNotAvailableError:
-                return None
+            except (ModelNotAvailableError, CheckpointError):
+                return None  # a part of it is missing
             return directory
     return None
 

@@ -207,7 +207,10 @@ def _build_model(config, state, paths, *, complete):
 
 def _read_templates(directory):
     path = directory / TEMPLATES
-    return tuple(read_json(path)["templates"]) if path.is_file() else ()
+    templates = read_json(path).get("templates") if path.is_file() else []
+    if not isinstance(templates, list) or not all(isinstance(t, str) for t in templates):
+        raise CheckpointError(f"{path}: templates must be a list of str, got {templates!r}")
+    return tuple(templates)
 
 
 def _names(paths):

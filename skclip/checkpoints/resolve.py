@@ -172,7 +172,7 @@ def _local_path(source):
     if source in _BUNDLED:
         return _BUNDLED[source]
     path = Path(source).expanduser()
-    if path.exists():
+    if source != "" and path.exists():
         return path.resolve()
     if isinstance(source, Path) or path.is_absolute() or str(source).startswith((".", "~")):
         raise ModelNotAvailableError(f"there is no file or directory {str(source)!r}")

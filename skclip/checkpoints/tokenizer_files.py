@@ -41,26 +41,18 @@ def read_tokenizer(directory, *, vocab_size, context_length):
         When the tokenizer is of another kind, damaged, or does not fit the model.
     """
     settings = {"context_length": context_length, **_special_tokens(directory)}
-    if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
-        path = directory / "vocab.json"
-        vocab = read_json(path)
-        lines = (directory / "merges.txt").read_text(encoding="utf-8").split("\n")
-        merges = _parse_merges(lines, directory / "merges.txt")
-    elif (directory / "tokenizer.json").is_file():
-        path = directory / "tokenizer.json"
-        vocab, merges = _parse_tokenizer_json(read_json(path), path)
-    else:
-        path = directory / OPENAI_MERGES
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            lines = file.read().split("\n")
-        # the file lists more merges than the vocabulary holds
-        lines = lines[1 : vocab_size - _N_BYTE_SYMBOLS - _N_SPECIAL + 1]
-        merges = _parse_merges(lines, path)
-        vocab = Tokenizer.from_merges(merges).vocab
     try:
+        path, vocab, merges = _read_vocabulary(directory, vocab_size)
         tokenizer = Tokenizer(vocab, merges, **settings)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} holds no tokenizer of CLIP's kind: {error}") from error
+    except CheckpointError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, EOFError, gzip.BadGzipFile) as error:
+        raise CheckpointError(
+            f"{directory} holds no tokenizer of CLIP's kind, or a damaged one: {error}"
+        ) from error
+    unknown = [pair for pair in merges if "".join(pair) not in tokenizer.vocab]
+    if unknown:
+        raise CheckpointError(f"{path} lacks the symbol of the merge {' '.join(unknown[0])!r}")
     largest = max(tokenizer.vocab.values())
     if largest >= vocab_size:
         raise CheckpointError(
@@ -103,6 +95,22 @@ def read_json(path):
 def write_json(path, value):
     """Write JSON that a person can read."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_vocabulary(directory, vocab_size):
+    path = directory / "vocab.json"
+    if path.is_file() and (directory / "merges.txt").is_file():
+        lines = (directory / "merges.txt").read_text(encoding="utf-8").split("\n")
+        return path, read_json(path), _parse_merges(lines, directory / "merges.txt")
+    path = directory / "tokenizer.json"
+    if path.is_file():
+        return path, *_parse_tokenizer_json(read_json(path), path)
+    path = directory / OPENAI_MERGES
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        lines = file.read().split("\n")
+    # a header, and more merges than the vocabulary holds
+    merges = _parse_merges(lines[1 : vocab_size - _N_BYTE_SYMBOLS - _N_SPECIAL + 1], path)
+    return path, Tokenizer.from_merges(merges).vocab, merges
 
 
 def _special_tokens(directory):

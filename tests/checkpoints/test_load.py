@@ -1,0 +1,101 @@
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from skclip.checkpoints.load import load_checkpoint
+from skclip.checkpoints.save import save_checkpoint
+from skclip.exceptions import CheckpointError
+
+
+@pytest.fixture
+def saved(tmp_path, make_model, tokenizer, preprocess):
+    save_checkpoint(tmp_path, make_model(), tokenizer, preprocess(32))
+    return tmp_path
+
+
+@pytest.fixture
+def edit(saved):
+    """Change the stored tensors; returns the directory."""
+
+    def change(function):
+        path = saved / "model.safetensors"
+        state = load_file(path)
+        function(state)
+        save_file(state, path)
+        return saved
+
+    return change
+
+
+def test_loading_leaves_the_random_state_alone(saved):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    load_checkpoint(saved)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_loaded_model_does_not_depend_on_its_files(saved, token_ids):
+    model = load_checkpoint(saved).model
+    with torch.inference_mode():
+        expected = model.encode_text(token_ids)
+        path = saved / "model.safetensors"
+        path.write_bytes(b"\0" * path.stat().st_size)
+        assert torch.equal(model.encode_text(token_ids), expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("logit_scale", None, "lacks 1 tensors: logit_scale"),
+        ("text_projection.weight", None, "lacks 1 tensors: text.text_projection"),
+        (
+            "text_model.encoder.layers.0.self_attn.k_proj.bias",
+            None,
+            "lacks 1 tensors: text.transformer.resblocks.0.attn.in_proj_bias",
+        ),
+        ("head.weight", torch.zeros(2), "has 1 tensors the model does not know: head.weight"),
+        (
+            "text_model.final_layer_norm.bias",
+            torch.zeros(3),
+            r"text.ln_final.bias has shape \(3,\), but the configuration asks for \(128,\)",
+        ),
+        (
+            "vision_model.post_layernorm.bias",
+            torch.full((64,), torch.nan),
+            "visual.ln_post.bias holds values that are not finite",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(edit, key, value, message):
+    def change(state):
+        state.pop(key, None)
+        if value is not None:
+            state[key] = value
+
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_checkpoint(edit(change))
+    assert "model.safetensors" in str(caught.value)
+
+
+def test_weights_without_a_text_tower_are_refused(edit):
+    def change(state):
+        del state["text_model.embeddings.token_embedding.weight"]
+
+    with pytest.raises(CheckpointError, match="no CLIP with a text tower.*OpenCLIPEncoder"):
+        load_checkpoint(edit(change))
+
+
+def test_templates(saved):
+    assert load_checkpoint(saved).templates == ()
+    (saved / "prompt_templates.json").write_text('{"templates": ["a {}", "the {}"]}')
+    assert load_checkpoint(saved).templates == ("a {}", "the {}")
+    (saved / "prompt_templates.json").write_text('{"templates": "a {}"}')
+    with pytest.raises(CheckpointError, match="list of str"):
+        load_checkpoint(saved)
+
+
+def test_invalid_json(saved):
+    (saved / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="config.json is not valid JSON"):
+        load_checkpoint(saved)

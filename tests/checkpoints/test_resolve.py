@@ -1,0 +1,279 @@
+import hashlib
+import http.server
+import json
+import os
+import re
+import shutil
+import threading
+
+import huggingface_hub
+import pytest
+
+from skclip.checkpoints import hub, resolve
+from skclip.checkpoints.formats import openai
+from skclip.checkpoints.load import load_checkpoint
+from skclip.checkpoints.resolve import DEFAULT_MODEL, fingerprint, identify, list_models
+from skclip.checkpoints.save import save_checkpoint
+from skclip.exceptions import CheckpointError, ModelNotAvailableError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def saved(tmp_path, make_model, tokenizer, preprocess):
+    directory = tmp_path / "saved"
+    model = make_model()
+    save_checkpoint(directory, model, tokenizer, preprocess(32), templates=["a {}"])
+    return directory
+
+
+class Hub:
+    """A hub on this machine: serves directories as repositories, and counts what it sends."""
+
+    def __init__(self):
+        self.repositories = {}
+        self.sent = []
+        owner = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                owner.answer(self)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def answer(self, request):
+        path = request.path.split("?")[0]
+        if match := re.fullmatch(r"/api/models/(.+)/(revision|tree)/(.+)", path):
+            repo, kind, revision = match.groups()
+            if repo not in self.repositories:
+                return self.send(request, 404, b"", {"X-Error-Code": "RepoNotFound"})
+            if revision not in ("main", "v1", COMMIT):
+                return self.send(request, 404, b"", {"X-Error-Code": "RevisionNotFound"})
+            files = sorted(p for p in self.repositories[repo].iterdir() if p.is_file())
+            if kind == "revision":
+                siblings = [{"rfilename": file.name} for file in files]
+                content = {"id": repo, "sha": COMMIT, "siblings": siblings}
+            else:
+                content = [
+                    {"type": "file", "path": f.name, "size": f.stat().st_size, "oid": etag(f)}
+                    for f in files
+                ]
+            return self.send(request, 200, json.dumps(content).encode())
+        repo, name = re.fullmatch(rf"/(.+)/resolve/{COMMIT}/(.+)", path).groups()
+        file = self.repositories[repo] / name
+        if request.command == "GET":
+            self.sent.append(name)
+        headers = {"ETag": f'"{etag(file)}"', "X-Repo-Commit": COMMIT}
+        return self.send(request, 200, file.read_bytes(), headers)
+
+    @staticmethod
+    def send(request, status, body, headers=None):
+        request.send_response(status)
+        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            request.send_header(key, value)
+        request.end_headers()
+        if request.command == "GET":
+            request.wfile.write(body)
+
+
+def etag(path):
+    return hashlib.sha1(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def local_hub(tmp_path, monkeypatch):
+    server = Hub()
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+
+
+def test_hub_model_is_fetched_once_and_then_needs_no_network(local_hub, saved, monkeypatch):
+    (saved / "flax_model.msgpack").write_bytes(b"large")
+    (saved / "pytorch_model.bin").write_bytes(b"large")
+    local_hub.repositories["org/model"] = saved
+    checkpoint = load_checkpoint("org/model")
+    assert sorted(local_hub.sent) == [
+        "config.json",
+        "merges.txt",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "prompt_templates.json",
+        "tokenizer_config.json",
+        "vocab.json",
+    ]
+    assert checkpoint.source == "org/model"
+    assert checkpoint.templates == ("a {}",)
+    (saved / "pytorch_model.bin").unlink()
+    assert checkpoint.fingerprint == load_checkpoint(saved).fingerprint
+
+    local_hub.sent.clear()
+    assert load_checkpoint("org/model@main").fingerprint == checkpoint.fingerprint
+    assert local_hub.sent == []
+
+    local_hub.server.shutdown()
+    local_hub.server.server_close()
+    for options in ({}, {"local_files_only": True}):
+        assert load_checkpoint("org/model", **options).fingerprint == checkpoint.fingerprint
+    with pytest.raises(ModelNotAvailableError, match="'skclip/tiny'.*model='/path/to/directory'"):
+        load_checkpoint("org/other")
+
+
+def test_revisions(local_hub, saved):
+    local_hub.repositories["org/model"] = saved
+    assert load_checkpoint("org/model@v1").source == "org/model@v1"
+    assert load_checkpoint(f"org/model@{COMMIT}")
+    with pytest.raises(ModelNotAvailableError, match="revision 'v2'"):
+        load_checkpoint("org/model@v2")
+
+
+def test_unknown_repository(local_hub):
+    with pytest.raises(ModelNotAvailableError, match="no model 'org/nothing'"):
+        load_checkpoint("org/nothing")
+
+
+def test_repository_without_a_clip(local_hub, tmp_path):
+    directory = tmp_path / "other"
+    directory.mkdir()
+    (directory / "README.md").write_text("no weights")
+    local_hub.repositories["org/other"] = directory
+    with pytest.raises(ModelNotAvailableError, match="README.md"):
+        load_checkpoint("org/other")
+
+
+def test_offline_and_not_cached(local_hub, saved, monkeypatch):
+    local_hub.repositories[DEFAULT_MODEL] = saved
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelNotAvailableError, match="'skclip/tiny'"):
+        load_checkpoint()
+    assert local_hub.sent == []
+
+
+def test_short_names(local_hub, saved):
+    local_hub.repositories["laion/CLIP-ViT-B-32-laion2B-s34B-b79K"] = saved
+    assert load_checkpoint("ViT-B-32/laion2b_s34b_b79k").tokenizer
+
+
+def test_vocabulary_of_openai_comes_from_the_hub(
+    local_hub, saved, tokenizer, make_model, tmp_path, monkeypatch
+):
+    # stands for OpenAI's vocabulary, which has 49,408 tokens
+    monkeypatch.setattr("skclip.checkpoints.load.OPENAI_VOCAB_SIZE", len(tokenizer.vocab))
+    local_hub.repositories[DEFAULT_MODEL] = saved
+    bare = tmp_path / "bare"
+    shutil.copytree(saved, bare)
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        (bare / name).unlink()
+    assert load_checkpoint(bare).tokenizer.vocab == tokenizer.vocab
+    assert sorted(local_hub.sent) == ["merges.txt", "vocab.json"]
+
+
+def test_a_directory_without_a_tokenizer(saved):
+    (saved / "vocab.json").unlink()
+    with pytest.raises(CheckpointError, match="vocab.json and merges.txt"):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("source", ["./nowhere", "/nowhere/at/all", "~/no-such-directory"])
+def test_missing_paths(source):
+    with pytest.raises(ModelNotAvailableError, match="no file or directory"):
+        load_checkpoint(source)
+
+
+@pytest.mark.parametrize("source", ["gpt2", "a/b/c", "org/name@", ""])
+def test_names_of_no_kind(source):
+    with pytest.raises(ModelNotAvailableError, match="list_models"):
+        load_checkpoint(source)
+
+
+def test_wrong_type():
+    with pytest.raises(TypeError, match="got a int"):
+        load_checkpoint(3)
+
+
+def test_identify_notices_an_edited_directory(saved):
+    before = identify(saved)
+    assert hash(before) == hash(identify(str(saved)))
+    path = saved / "config.json"
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert identify(saved) != before
+    weights = saved / "model.safetensors"
+    before = identify(weights)
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    assert identify(weights) != before
+    assert identify("org/name@main") == ("org/name@main",)
+
+
+def test_identify_does_not_read(saved, monkeypatch):
+    monkeypatch.setattr("builtins.open", lambda *_: pytest.fail("a file was opened"))
+    identify(saved)
+
+
+def test_fingerprint_depends_on_weights_configuration_and_tokenizer(saved, tmp_path):
+    expected = load_checkpoint(saved).fingerprint
+    moved = tmp_path / "moved"
+    shutil.copytree(saved, moved)
+    (moved / "README.md").write_text("not part of the model")
+    assert load_checkpoint(moved).fingerprint == expected
+    found = {expected}
+    for name in ("config.json", "preprocessor_config.json", "merges.txt", "prompt_templates.json"):
+        with open(moved / name, "a") as file:
+            file.write("\n")
+        found.add(load_checkpoint(moved).fingerprint)
+    assert len(found) == 5
+
+
+def test_fingerprint_known_answer(tmp_path):
+    (tmp_path / "b").write_bytes(b"2")
+    (tmp_path / "a").write_bytes(b"1")
+    lines = [
+        f"{name}:{hashlib.sha256(data).hexdigest()}\n" for name, data in (("a", b"1"), ("b", b"2"))
+    ]
+    expected = hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert fingerprint([tmp_path / "b", tmp_path / "a"]) == expected
+
+
+def test_several_archives_are_ambiguous(saved, tmp_path):
+    directory = tmp_path / "archives"
+    directory.mkdir()
+    for name in ("a.pt", "b.pt"):
+        (directory / name).write_bytes(b"")
+    with pytest.raises(CheckpointError, match="a.pt"):
+        load_checkpoint(directory)
+
+
+def test_empty_directory(tmp_path):
+    with pytest.raises(CheckpointError, match="found nothing"):
+        load_checkpoint(tmp_path)
+
+
+def test_list_models_agrees_with_open_clip():
+    pretrained = pytest.importorskip("open_clip").pretrained
+    models = list_models()
+    assert models.pop("skclip/tiny") == "bundled"
+    for name, repo in models.items():
+        architecture, tag = name.split("/")
+        peer = pretrained.get_pretrained_cfg(architecture, tag)
+        assert peer, name
+        if tag != "openai" or architecture.startswith("RN"):
+            assert peer["hf_hub"].rstrip("/") == repo
+    assert sum(name.endswith("/openai") for name in models) == len(openai.ARCHIVES)
+    assert DEFAULT_MODEL in models.values()
+
+
+def test_hub_fetch_names_what_the_hub_refuses(local_hub):
+    with pytest.raises(ModelNotAvailableError, match="does not give"):
+        hub.fetch("org/bad..name--", None, resolve._needed_names)
