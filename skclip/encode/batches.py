@@ -81,7 +81,7 @@ def embed_images(
                 if isinstance(item, ImageReadError):
                     if on_error == "raise":
                         raise item
-                    errors[row] = item
+                    errors[row] = str(item)  # the exception itself would hold on to its frames
                 else:
                     readable.append(position)
             if readable:

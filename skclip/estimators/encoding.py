@@ -22,7 +22,7 @@ def load_to_fit(estimator):
 
 
 def load_fitted(estimator):
-    """Return the encoder of an estimator: the very one that was there in `fit`, if it was fitted."""
+    """Return the encoder of an estimator; once fitted, the very one that `fit` saw."""
     encoder = load_encoder(estimator.model, device=estimator.device, dtype=estimator.dtype)
     if hasattr(estimator, "fingerprint_"):
         check_fingerprint(encoder, estimator.fingerprint_)

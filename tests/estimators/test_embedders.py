@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from PIL import Image
 from sklearn.base import clone
@@ -173,6 +174,26 @@ def test_every_container_gives_the_same_vectors(tmp_path):
     for name, X in collections.items():
         vectors = CLIPImageEmbedder(TINY).transform(X)
         np.testing.assert_allclose(vectors, expected, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("embedder", [CLIPImageEmbedder(TINY), CLIPTextEmbedder(TINY)], ids=repr)
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.ones((5, 1)),
+        np.ones((5, 3)),
+        -np.ones((5, 3)),
+        np.ones(5),
+        np.ones((5, 3)) * 1j,
+        scipy.sparse.csr_matrix(np.eye(5)),
+        scipy.sparse.csr_array(np.eye(5)),
+    ],
+    ids=["column", "table", "negative", "1-D", "complex", "sparse matrix", "sparse array"],
+)
+def test_numbers_are_refused(embedder, X):
+    for method in ("fit", "transform"):
+        with pytest.raises((TypeError, ValueError), match="images|texts|str"):
+            getattr(embedder, method)(X)
 
 
 def test_normalize_and_features():

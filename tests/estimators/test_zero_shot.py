@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from toy import ColorEncoder, solid
@@ -175,6 +175,12 @@ def test_bad_classes(classes, y, message):
 def test_y_with_fewer_labels_than_classes_is_fine():
     fitted = classifier(["red", "blue", "green"]).fit(None, ["red", "red"])
     assert len(fitted.classes_) == 3
+
+
+def test_y_as_a_column_warns():
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
+        fitted = classifier().fit(None, [["red"], ["blue"]])
+    assert fitted.predict(solid("blue")).tolist() == ["blue"]
 
 
 def test_top_k():
