@@ -27,7 +27,7 @@ from skclip.model.tokenizer import train_tokenizer
 from skclip.pretrain import Trainer
 from skclip.pretrain.augment import Augmentation
 
-IMAGE_SIZE = 64
+IMAGE_SIZE = 32
 CONTEXT_LENGTH = 32
 
 # Never drawn in training, so that naming them shows whether colour and shape compose.
