@@ -9,7 +9,6 @@ from sklearn.preprocessing import Normalizer
 from sklearn.utils.estimator_checks import (
     check_param_validation,
     estimator_checks_generator,
-    parametrize_with_checks,
 )
 
 from skclip import (
@@ -22,8 +21,15 @@ from skclip import (
 
 ESTIMATORS = [LinearProbe(), LinearProbeCV()]
 
+# not parametrize_with_checks: scikit-learn 1.6 makes that a generator, which pytest 9 warns of
+CHECKS = [
+    pytest.param(*pair, id=f"{type(pair[0]).__name__}-{getattr(pair[1], 'func', pair[1]).__name__}")
+    for estimator in ESTIMATORS
+    for pair in estimator_checks_generator(estimator)
+]
 
-@parametrize_with_checks(ESTIMATORS)
+
+@pytest.mark.parametrize(("estimator", "check"), CHECKS)
 def test_sklearn_checks(estimator, check):
     check(estimator)
 
@@ -32,11 +38,10 @@ def test_sklearn_checks(estimator, check):
 def test_sklearn_checks_are_collected(estimator):
     # a suite that silently collects nothing would pass as well
     (mark,) = test_sklearn_checks.pytestmark
-    parameters = [getattr(p, "values", p) for p in mark.args[1]]
     names = {
-        getattr(check, "func", check).__name__
-        for collected, check in parameters
-        if type(collected) is type(estimator)
+        getattr(param.values[1], "func", param.values[1]).__name__
+        for param in mark.args[1]
+        if type(param.values[0]) is type(estimator)
     }
     assert len(names) >= 50
     assert {
@@ -49,7 +54,7 @@ def test_sklearn_checks_are_collected(estimator):
         "check_non_transformer_estimators_n_iter",
         "check_fit_idempotent",
     } <= names
-    assert not any(getattr(p, "marks", ()) for p in mark.args[1]), "no expected failures"
+    assert not any(param.marks for param in mark.args[1]), "no expected failures"
 
 
 # Checks that feed 2-D numbers of their own, which are neither images nor texts nor embeddings of

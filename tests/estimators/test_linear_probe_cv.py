@@ -1,0 +1,166 @@
+"""LinearProbeCV: the folds, the search, the choice and the last fit."""
+
+import numpy as np
+import pytest
+from joblib import parallel_config
+from sklearn import config_context
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import GroupKFold, cross_val_score
+
+from skclip._sklearn_compat import InvalidParameterError
+from skclip.estimators.linear_probe import LinearProbe
+from skclip.estimators.linear_probe_cv import LinearProbeCV, best_index, search
+
+CS = [1e-3, 1e-1, 1.0, 10.0]
+
+
+def noisy_iris():
+    X, y = load_iris(return_X_y=True)
+    return X + np.random.default_rng(0).normal(scale=0.7, size=X.shape), y
+
+
+def run_search(curve, every=False):
+    """Search a known curve on one fold; return what was found and the positions tried."""
+    tried = []
+
+    def evaluate(positions, starts):
+        assert list(positions) == sorted(positions)
+        assert (starts is None) == (not tried)
+        tried.extend(int(p) for p in positions)
+        return np.array([[curve[p] for p in positions]]), [f"end {p}" for p in positions]
+
+    scores = search(evaluate, len(curve), every=every)
+    assert sorted(np.flatnonzero(~np.isnan(scores[0]))) == sorted(tried)
+    assert len(set(tried)) == len(tried)
+    return best_index(scores), tried
+
+
+@pytest.mark.parametrize("n_values", [1, 2, 6, 7, 8, 30, 96, 97])
+def test_search_finds_every_single_peak(n_values):
+    for peak in range(n_values):
+        curve = -np.abs(np.arange(n_values) - peak).astype(float)
+        best, tried = run_search(curve)
+        assert best == peak
+        # appendix A.3 of the CLIP paper: 7 values, then two for each halving of 16 steps
+        assert len(tried) <= 7 + 8
+        assert {0, n_values - 1} <= set(tried)
+
+
+def test_search_of_every_value():
+    curve = np.array([0.0, 3, 0, 1, 0, 2, 0, 1, 9, 0])
+    assert run_search(curve, every=True) == (8, list(range(10)))
+
+
+def test_of_equal_scores_the_strongest_penalty_is_chosen():
+    scores = np.array([[0.5, 0.7, 0.1 + 0.2, np.nan], [0.5, 0.3, 0.7, np.nan]])
+    assert best_index(scores) == 0
+    assert best_index(scores - [0.1, 0, 0, 0]) == 1
+    X = np.r_[np.full((10, 1), -1.0), np.full((10, 1), 1.0)]
+    assert LinearProbeCV(Cs=[100, 1, 10]).fit(X, [0] * 10 + [1] * 10).C_ == 1
+
+
+def test_scores_are_those_of_cross_validated_logistic_regression():
+    X, y = noisy_iris()
+    for scoring in [None, "neg_log_loss"]:
+        probe = LinearProbeCV(Cs=CS, scoring=scoring).fit(X, y)
+        for column, C in enumerate(CS):
+            reference = LogisticRegression(C=C, solver="newton-cg", tol=1e-8)
+            expected = cross_val_score(reference, X, y, scoring=scoring, cv=5)
+            np.testing.assert_allclose(probe.scores_[:, column], expected, atol=1e-5)
+        assert probe.C_ == CS[np.argmax(probe.scores_.mean(axis=0))]
+
+
+def test_last_fit_is_that_of_the_linear_probe():
+    X, y = noisy_iris()
+    search = LinearProbeCV(class_weight="balanced", fit_intercept=False).fit(X, y)
+    probe = LinearProbe(search.C_, class_weight="balanced", fit_intercept=False).fit(X, y)
+    np.testing.assert_array_equal(search.coef_, probe.coef_)
+    np.testing.assert_array_equal(search.predict_proba(X), probe.predict_proba(X))
+    assert search.n_iter_ == probe.n_iter_
+    assert search.Cs_.shape == (96,)
+    np.testing.assert_allclose(search.Cs_[[0, -1]], [1e-6, 1e6])
+    assert search.scores_.shape == (5, 96)
+    assert search.C_ in search.Cs_
+    assert np.count_nonzero(~np.isnan(search.scores_[0])) <= 15
+
+
+def test_folds_are_as_many_as_the_smallest_class_has_rows():
+    X, y = noisy_iris()
+    kept = np.r_[0:20, 50:70, 100:103]
+    assert LinearProbeCV(Cs=CS).fit(X[kept], y[kept]).scores_.shape == (3, 4)
+    kept = kept[:-2]
+    with pytest.raises(ValueError, match="class 2 has one sample; add rows"):
+        LinearProbeCV(Cs=CS).fit(X[kept], y[kept])
+    splits = [(np.arange(0, 41), np.arange(1, 41, 2))]
+    assert LinearProbeCV(Cs=CS, cv=splits).fit(X[kept], y[kept]).scores_.shape == (1, 4)
+
+
+def test_folds_side_by_side_give_the_same():
+    X, y = noisy_iris()
+    with parallel_config(backend="threading"):
+        one, two = (LinearProbeCV(n_jobs=n).fit(X, y) for n in (1, 2))
+    np.testing.assert_array_equal(one.scores_, two.scores_)
+    np.testing.assert_array_equal(one.coef_, two.coef_)
+
+
+def test_weights_count_in_fits_and_scores():
+    X, y = noisy_iris()
+    weight = np.random.default_rng(0).uniform(0, 3, size=len(X))
+    rows = np.arange(len(X))
+    train, test = rows[rows % 3 > 0], rows[rows % 3 == 0]
+    probe = LinearProbeCV(Cs=CS, cv=[(train, test)]).fit(X, y, sample_weight=weight)
+    for column, C in enumerate(CS):
+        alone = LinearProbe(C).fit(X[train], y[train], sample_weight=weight[train])
+        expected = alone.score(X[test], y[test], sample_weight=weight[test])
+        assert probe.scores_[0, column] == pytest.approx(expected)
+
+
+def test_groups_and_weights_are_routed():
+    X, y = noisy_iris()
+    groups = np.arange(len(X)) % 4
+    weight = np.random.default_rng(0).uniform(0, 3, size=len(X))
+    splits = list(GroupKFold(4).split(X, y, groups))
+    expected = LinearProbeCV(Cs=CS, cv=splits).fit(X, y)
+    weighted = LinearProbeCV(Cs=CS, cv=splits).fit(X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match="enable_metadata_routing"):
+        LinearProbeCV(Cs=CS, cv=GroupKFold(4)).fit(X, y, groups=groups)
+    with config_context(enable_metadata_routing=True):
+        routed = LinearProbeCV(Cs=CS, cv=GroupKFold(4)).fit(X, y, groups=groups)
+        np.testing.assert_array_equal(routed.scores_, expected.scores_)
+        scorer = get_scorer("accuracy").set_score_request(sample_weight=True)
+        for scoring in (None, scorer):
+            routed = LinearProbeCV(Cs=CS, cv=GroupKFold(4), scoring=scoring)
+            routed.fit(X, y, groups=groups, sample_weight=weight)
+            np.testing.assert_array_equal(routed.scores_, weighted.scores_)
+
+
+def test_says_how_many_fits_have_not_converged():
+    X, y = noisy_iris()
+    with pytest.warns(ConvergenceWarning) as caught:
+        LinearProbeCV(Cs=[1.0, 1e4], cv=3, max_iter=2).fit(X, y)
+    messages = [str(w.message) for w in caught]
+    assert "6 of the 6 fits of the cross-validation" in messages[0]
+    assert "LinearProbeCV has not converged" in messages[1]
+    assert len(messages) == 2
+
+
+@pytest.mark.parametrize("Cs", [[], [1.0, 0.0], [1.0, np.inf], [np.nan]])
+def test_refuses_unusable_values(Cs):
+    with pytest.raises(ValueError, match="Cs must be positive and finite numbers"):
+        LinearProbeCV(Cs=Cs).fit(*load_iris(return_X_y=True))
+
+
+@pytest.mark.parametrize(
+    "params", [{"Cs": 0}, {"scoring": "best"}, {"n_jobs": 0.5}, {"cv": "five"}]
+)
+def test_refuses_unusable_parameters(params):
+    with pytest.raises(InvalidParameterError, match=f"The '{next(iter(params))}' parameter"):
+        LinearProbeCV(**params).fit(*load_iris(return_X_y=True))
+
+
+def test_refuses_a_score_without_numbers():
+    with pytest.raises(ValueError, match="scoring gave NaN for every C"):
+        LinearProbeCV(scoring=lambda estimator, X, y: np.nan).fit(*load_iris(return_X_y=True))
