@@ -30,7 +30,9 @@ def pick(random, options):
 def with_article(phrase):
     """Put "a" or "an" in front."""
     first = phrase.split()[0]
-    vowel = first[0] in "aeiou" or first in ("8", "11", "18") or first[:2] == "80"
+    vowel = first[0] in "aeiou8" or first in ("11", "18")
+    # These begin with the sound of a consonant.
+    vowel = vowel and not first.startswith(("one", "eu", "uni"))
     return f"{'an' if vowel else 'a'} {phrase}"
 
 

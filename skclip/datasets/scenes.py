@@ -306,6 +306,10 @@ def make_scenes(
     >>> data = make_scenes(4, exclude_pairs=[("red", "circle")], random_state=0)
     >>> data.images.shape
     (4, 64, 64, 3)
+    >>> data.captions[0]
+    'a picture of a little gray circle, a red heart and an outlined pink rectangle'
+    >>> [(item["color"], item["shape"]) for item in data.objects[0]]
+    [('gray', 'circle'), ('red', 'heart'), ('pink', 'rectangle')]
     """
     low, high = n_objects if len(n_objects) == 2 else (0, 0)
     if not (isinstance(low, Integral) and isinstance(high, Integral) and 1 <= low <= high <= 6):
