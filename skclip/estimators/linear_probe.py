@@ -204,7 +204,7 @@ class LinearProbe(LinearClassifier):
         Newton steps taken, at least 1.
     n_features_in_ : int
         Width of the embeddings.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns of X, where X has them.
 
     See Also
