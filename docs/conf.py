@@ -29,6 +29,7 @@ myst_heading_anchors = 3
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
+    "ignore_pattern": r"(^|[\\/])(?!plot_)[^\\/]*\.py$",
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skclip",),
     "within_subsection_order": "FileNameSortKey",
