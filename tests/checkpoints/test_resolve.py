@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import threading
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -93,7 +94,9 @@ def local_hub(tmp_path, monkeypatch):
     constants = huggingface_hub.constants
     monkeypatch.setattr(constants, "ENDPOINT", server.url)
     template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    # older versions keep a copy of it in the module that downloads
+    for module in (constants, huggingface_hub.file_download):
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     yield server
@@ -272,6 +275,12 @@ def test_list_models_agrees_with_open_clip():
             assert peer["hf_hub"].rstrip("/") == repo
     assert sum(name.endswith("/openai") for name in models) == len(openai.ARCHIVES)
     assert DEFAULT_MODEL in models.values()
+
+
+def test_every_name_is_documented():
+    page = Path(__file__).parents[2] / "docs" / "models.md"
+    rows = set(re.findall(r"^\| `(\S+/\S+)` \| `(\S+)` \|$", page.read_text(), re.MULTILINE))
+    assert rows == {(name, repo) for name, repo in list_models().items() if repo != "bundled"}
 
 
 def test_hub_fetch_names_what_the_hub_refuses(local_hub):
