@@ -126,7 +126,8 @@ def draw_chunk(n_drawings, fonts, seed):
 def draw(n_drawings, fonts, seed):
     """Draw in chunks, in parallel; the result depends on the arguments alone."""
     sizes = [min(_CHUNK, n_drawings - start) for start in range(0, n_drawings, _CHUNK)]
-    chunks = joblib.Parallel(n_jobs=-1)(
+    n_jobs = min(joblib.cpu_count(), len(sizes))
+    chunks = joblib.Parallel(n_jobs)(
         joblib.delayed(draw_chunk)(size, fonts, seed * 1_000_000 + 10 * i)
         for i, size in enumerate(sizes)
     )
