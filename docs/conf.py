@@ -19,6 +19,7 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates"]
 default_role = "py:obj"
 
+toc_object_entries_show_parents = "hide"
 autosummary_generate = True
 # the members stand in the template of a class, once
 numpydoc_show_class_members = False

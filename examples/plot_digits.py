@@ -14,7 +14,7 @@ program made of characters, words and shapes, and has seen none of these picture
 # The pictures
 # ------------
 # Float pixels must lie in [0, 1]; these come as 0 to 16. The first half is there to learn from, the
-# second half to be judged by. They were written by different people.
+# second half to be judged by.
 
 import matplotlib.pyplot as plt
 import numpy as np
