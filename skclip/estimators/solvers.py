@@ -158,11 +158,7 @@ def coefficients(problem, theta):
     coef = theta[:, :n_axes] @ problem.axes.T
     if theta.shape[1] == n_axes:
         return coef, np.zeros(len(coef))
-    intercept = theta[:, -1] - coef @ problem.center
-    if len(intercept) > 1:
-        # softmax does not see what all intercepts have in common
-        intercept -= intercept.mean()
-    return coef, intercept
+    return coef, theta[:, -1] - coef @ problem.center
 
 
 def objective(problem, C, theta, logits):
