@@ -175,3 +175,15 @@ def test_refusals(options, message):
 def test_characters_must_be_strings():
     with pytest.raises(TypeError, match=r"must be strings\. Got 3 among them"):
         make_glyphs(characters=[3])
+
+
+def test_captions_name_the_colours():
+    data = make_glyphs(400, colored=0.5, pixelate=0, random_state=0)
+    seen = 0
+    for image, caption in zip(data.images, data.captions, strict=True):
+        ground = np.median(image.reshape(-1, 3), axis=0)
+        for name, low, high in (("white", 180, 255), ("black", 0, 75)):
+            if f"on {name}" in caption or f"on a {name} background" in caption:
+                seen += 1
+                assert low <= ground.min() <= ground.max() <= high, caption
+    assert seen > 60
