@@ -23,6 +23,13 @@ _LOOKS = {
 }
 
 
+def _stroke_words(pen):
+    """Adjectives for a pen's width, a fraction of the height; a typeset text's is NaN."""
+    if pen > 0.16:
+        return ("bold", "thick")
+    return ("thin",) if pen < 0.08 else ()
+
+
 def _brightness(name):
     return float(np.dot(COLORS[name], (0.3, 0.59, 0.11)))
 
@@ -121,7 +128,8 @@ def make_glyphs(
     image_size : int, default=64
         Height and width of a picture, in pixels.
     pixelate : float, default=0.5
-        Fraction of the pictures that pass through a grid of 8 to 16 pixels with 17 grey levels.
+        Fraction of the pictures that pass through a coarse grid with 17 grey levels: 8 to 16
+        pixels for one character, 16 for two, 32 for more.
     distortion : float, default=1.0
         Strength of slant, rotation, bending and the hand's jitter; 0 for none.
     colored : float, default=0.3
@@ -140,6 +148,14 @@ def make_glyphs(
             The text drawn, as str.
         styles : ndarray of shape (n_samples,)
             "typeset" or "handwritten".
+
+    Raises
+    ------
+    ValueError
+        When a character can be drawn neither by hand nor in one of the fonts, or a font cannot
+        be read.
+    TypeError
+        When ``characters`` holds something other than a str.
 
     Notes
     -----
@@ -208,11 +224,7 @@ def make_glyphs(
             facts = {
                 "handwritten": hand[k],
                 "look": _LOOKS[looks[k]],
-                "stroke": ("bold", "thick")
-                if pens[k] > 0.16
-                else ("thin",)
-                if pens[k] < 0.08
-                else (),
+                "stroke": _stroke_words(pens[k]),
                 "colors": color_names[k],
             }
             captions.append(glyph_caption(nouns[w], facts, random))

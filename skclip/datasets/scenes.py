@@ -300,6 +300,12 @@ def make_scenes(
             What was drawn: color, shape, texture and size (names), centre x and y and radius
             (pixels).
 
+    Raises
+    ------
+    ValueError
+        When ``n_objects`` is no such pair, or ``exclude_pairs`` holds an unknown name or leaves
+        nothing to draw.
+
     Examples
     --------
     >>> from skclip.datasets import make_scenes
