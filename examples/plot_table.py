@@ -22,11 +22,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from PIL import Image
-from sklearn.compose import make_column_transformer
+from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skclip import CLIPImageEmbedder, MissingImageWarning
@@ -81,19 +81,22 @@ warnings.simplefilter("ignore", MissingImageWarning)
 
 
 def pictures():
-    embedder = CLIPImageEmbedder("skclip/tiny", on_error="nan")
-    return make_pipeline(embedder, SimpleImputer(), StandardScaler())
+    embed = CLIPImageEmbedder("skclip/tiny", on_error="nan")
+    return Pipeline([("embed", embed), ("impute", SimpleImputer()), ("scale", StandardScaler())])
 
 
-columns = make_column_transformer(
-    (pictures(), ["button"]),
-    (pictures(), ["tag"]),
-    (StandardScaler(), ["count", "age"]),
+columns = ColumnTransformer(
+    [
+        ("button", pictures(), ["button"]),
+        ("tag", pictures(), ["tag"]),
+        ("numbers", StandardScaler(), ["count", "age"]),
+    ]
 )
-model = make_pipeline(columns, RidgeCV(np.logspace(0, 4, 9)))
+model = Pipeline([("columns", columns), ("ridge", RidgeCV(np.logspace(0, 4, 9)))])
+features = ["projected", "pooled"]
 search = GridSearchCV(
     model,
-    {"columntransformer__pipeline-1__clipimageembedder__features": ["projected", "pooled"]},
+    {"columns__button__embed__features": features, "columns__tag__embed__features": features},
     cv=3,
 )
 X_train, X_test, y_train, y_test = train_test_split(table, price, random_state=0)
