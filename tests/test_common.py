@@ -97,7 +97,8 @@ ON_IMAGES = {
     "check_n_features_in_after_fitting": ZERO_SHOT + "test_embeddings_of_another_width_are_refused",
     "check_pipeline_consistency": EMBEDDERS + "test_column_transformer_and_union",
     "check_positive_only_tag_during_fit": EMBEDDERS + "test_numbers_are_refused",
-    "check_readonly_memmap_input": EMBEDDERS + "test_input_and_parameters_stay_as_they_are",
+    "check_readonly_memmap_input": ZERO_SHOT
+    + "test_input_parameters_and_attributes_stay_as_they_are",
     "check_supervised_y_2d": ZERO_SHOT + "test_y_as_a_column_warns",
     "check_transformer_data_not_an_array": EMBEDDERS
     + "test_every_container_gives_the_same_vectors",

@@ -40,18 +40,22 @@ class OpenCLIPEncoder:
     @property
     def device(self):
         """Where the model's weights are."""
-        return next(self.model.parameters()).device
+        return self._weight.device
+
+    @property
+    def _weight(self):
+        return next(self.model.parameters())
 
     @property
     def logit_scale(self):
         """The factor on cosine similarities."""
-        return float(self.model.logit_scale.detach().exp())
+        return float(self.model.logit_scale.detach().double().exp())
 
     @torch.inference_mode()
     def encode_images(self, images):
         """Embed a list of RGB pictures as a tensor (n, d)."""
         pixels = torch.stack([self.preprocess(image) for image in images])
-        return self.model.encode_image(pixels.to(self.device))
+        return self.model.encode_image(pixels.to(self._weight))
 
     @torch.inference_mode()
     def encode_texts(self, texts):

@@ -67,7 +67,7 @@ def embed_images(
 
     def read(row):
         try:
-            return prepare(read_image(images[row], row=row))
+            return prepare(read_image(_item(images, row), row=row))
         except ImageReadError as error:
             return error
 
@@ -148,8 +148,7 @@ def embedding_width(encoder, features="projected"):
 
 def default_batch_size(encoder):
     """Return a batch size that fills the encoder's device; a foreign encoder gets 64."""
-    device = getattr(encoder, "device", None)
-    return 256 if device is not None and torch.device(device).type == "cuda" else 64
+    return 256 if str(getattr(encoder, "device", "")).startswith("cuda") else 64
 
 
 def normalize_rows(vectors):
@@ -184,6 +183,9 @@ def _as_vectors(embedded, n_rows):
 
 def _unique(images):
     """Return the rows to embed and, for each row, which of those stands for it."""
+    if not isinstance(images, (list, tuple, np.ndarray)):
+        # it may decode its items on access, which is for the reading threads
+        return np.arange(len(images)), np.arange(len(images))
     position, first_rows = {}, []
     row_of = np.empty(len(images), dtype=np.intp)
     for row in range(len(images)):
@@ -196,6 +198,14 @@ def _unique(images):
         else:
             row_of[row] = position[key]
     return first_rows, row_of
+
+
+def _item(images, row):
+    try:
+        return images[row]
+    except Exception as error:  # whatever a lazy sequence meets when it looks its item up
+        cause = f"the collection does not give it ({type(error).__name__}: {error})"
+        raise ImageReadError(row, cause) from error
 
 
 @contextmanager

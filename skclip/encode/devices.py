@@ -19,15 +19,14 @@ def resolve_device(device):
         If there is no such device.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        # a tensor knows its card's number, which "cuda" leaves open
+        return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts when it is built without CUDA
         raise ValueError(
             f"device must be 'auto' or a device that torch can use here, got {device!r}: {error}"
         ) from error
-    return resolved
 
 
 def resolve_dtype(dtype, device):

@@ -19,7 +19,8 @@ from skclip.model.tokenizer import pad
 MAX_LOADED_MODELS = 4
 
 _loaded = OrderedDict()
-_loading = threading.RLock()
+_loading = {}
+_lock = threading.Lock()
 
 
 class CLIPEncoder:
@@ -33,8 +34,9 @@ class CLIPEncoder:
         Model, tokenizer, preprocessing; the model is moved and cast in place.
     device : torch.device
     dtype : torch.dtype
-    reload_from : str or None, default=None
-        Where a pickle finds the weights again; None puts them into the pickle.
+    reload_from : tuple (model, device, dtype) of str or None, default=None
+        What `load_encoder` was asked for, with which a pickle finds the weights again; None puts
+        them into the pickle.
 
     Attributes
     ----------
@@ -52,6 +54,8 @@ class CLIPEncoder:
     """
 
     def __init__(self, checkpoint, *, device, dtype, reload_from=None):
+        # before the cast: bfloat16 has three digits
+        self.logit_scale = float(checkpoint.model.logit_scale.detach().double().exp())
         self._checkpoint = checkpoint
         self._model = checkpoint.model.eval().requires_grad_(False).to(device, dtype)
         self._dtype = dtype
@@ -64,7 +68,6 @@ class CLIPEncoder:
         config = self._model.config
         self.embed_dim = config.embed_dim
         self.pooled_dim = config.vision.width * (32 if config.vision.is_resnet else 1)
-        self.logit_scale = float(self._model.logit_scale.float().exp())
 
     def encode_images(self, images, **options):
         """Embed images; `options` are those of `skclip.encode.batches.embed_images`.
@@ -108,11 +111,10 @@ class CLIPEncoder:
         return self
 
     def __reduce__(self):
-        device, dtype = str(self.device), str(self._dtype).removeprefix("torch.")
         if self._reload_from is not None:
-            return _reload, (self._reload_from, self.fingerprint, device, dtype)
+            return _reload, (self.fingerprint, *self._reload_from)
         on_cpu = replace(self._checkpoint, model=copy.deepcopy(self._model).cpu())
-        return _rebuild, (on_cpu, dtype)
+        return _rebuild, (on_cpu, str(self._dtype).removeprefix("torch."), self.logit_scale)
 
     def __repr__(self):
         return f"<CLIPEncoder of {self._checkpoint.source}, {self.embed_dim} dimensions>"
@@ -159,19 +161,27 @@ def load_encoder(model=DEFAULT_MODEL, *, device="auto", dtype="auto"):
                 f"{type(model).__name__} brings its own"
             )
         return model
+    asked = device, dtype
     device = resolve_device(device)
     dtype = resolve_dtype(dtype, device)
     key = (identify(model), device, dtype)
-    with _loading:
-        if key not in _loaded:
-            checkpoint = load_checkpoint(model)
-            _loaded[key] = CLIPEncoder(
-                checkpoint, device=device, dtype=dtype, reload_from=checkpoint.source
-            )
+    with _lock:
+        one_at_a_time = _loading.setdefault(key, threading.Lock())
+    # a model that is being fetched keeps nobody waiting who wants another one
+    with one_at_a_time:
+        with _lock:
+            if key in _loaded:
+                _loaded.move_to_end(key)
+                return _loaded[key]
+        checkpoint = load_checkpoint(model)
+        encoder = CLIPEncoder(
+            checkpoint, device=device, dtype=dtype, reload_from=(checkpoint.source, *asked)
+        )
+        with _lock:
+            _loaded[key] = encoder
             if len(_loaded) > MAX_LOADED_MODELS:
                 _loaded.popitem(last=False)
-        _loaded.move_to_end(key)
-        return _loaded[key]
+        return encoder
 
 
 def is_encoder(model):
@@ -189,14 +199,18 @@ def check_fingerprint(encoder, expected):
         )
 
 
-def _reload(source, fingerprint, device, dtype):
-    # a pickle made on a GPU must load where there is none
-    usable = device if device == "cpu" or torch.cuda.is_available() else "cpu"
-    encoder = load_encoder(source, device=usable, dtype=dtype)
+def _reload(fingerprint, source, device, dtype):
+    try:
+        resolve_device(device)
+    except ValueError:  # a pickle made on a GPU must load where there is none, or another
+        device = "auto"
+    encoder = load_encoder(source, device=device, dtype=dtype)
     check_fingerprint(encoder, fingerprint)
     return encoder
 
 
-def _rebuild(checkpoint, dtype):
+def _rebuild(checkpoint, dtype, logit_scale):
     device = torch.device("cpu")
-    return CLIPEncoder(checkpoint, device=device, dtype=resolve_dtype(dtype, device))
+    encoder = CLIPEncoder(checkpoint, device=device, dtype=resolve_dtype(dtype, device))
+    encoder.logit_scale = logit_scale
+    return encoder

@@ -54,7 +54,7 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     Notes
     -----
     *Images* are paths, ``bytes``, PIL images, arrays of shape (height, width[, 3 or 4]), tensors
-    (3, height, width), or mappings with ``bytes`` or ``path``, in a list, tuple, object array,
+    (3, height, width), or dicts with ``bytes`` or ``path``, in a list, tuple, object array,
     series or one-column frame; or one array (n, height, width[, channels]). EXIF orientation is
     applied, transparency is laid over white, and float pixels must lie in [0, 1]. Equal inputs are
     embedded once.

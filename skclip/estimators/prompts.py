@@ -44,9 +44,9 @@ def resolve_templates(templates, encoder=None):
     """
     if templates is None:
         return TEMPLATE_SETS["plain"]
+    if isinstance(templates, str) and templates == "auto":
+        templates = getattr(encoder, "templates", None) or TEMPLATE_SETS["photo"]
     if isinstance(templates, str):
-        if templates == "auto":
-            return tuple(getattr(encoder, "templates", None) or TEMPLATE_SETS["photo"])
         if "{" not in templates:
             if templates not in TEMPLATE_SETS:
                 raise ValueError(

@@ -25,7 +25,8 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "sketches", "textures" or "actions"; "auto" is the model's own. None takes texts as they
         are.
     normalize : bool, default=True
-        Whether to scale each row to unit length. With `templates` rows always have unit length.
+        Whether to scale each row to unit length. With `templates` False is an error, because an
+        ensemble is a mean of unit vectors.
     batch_size : int or "auto", default="auto"
         Texts that pass the model together; "auto" is 64 on the CPU and 256 on CUDA.
     device : str, default="auto"
@@ -98,7 +99,7 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self : CLIPTextEmbedder
         """
         as_texts(X)
-        resolve_templates(self.templates, load_to_fit(self))
+        self._resolve_templates(load_to_fit(self))
         return self
 
     def transform(self, X):
@@ -115,11 +116,21 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self._validate_params()
         encoder = load_fitted(self)
         options = {"batch_size": self.batch_size, "verbose": self.verbose}
-        if self.templates is not None:
-            templates = resolve_templates(self.templates, encoder)
+        templates = self._resolve_templates(encoder)
+        if templates is not None:
             return embed_prompts(encoder, [[text] for text in as_texts(X)], templates, **options)
         vectors = embed_texts(encoder, X, **options)
         return normalize_rows(vectors) if self.normalize else vectors
+
+    def _resolve_templates(self, encoder):
+        if self.templates is None:
+            return None
+        if not self.normalize:
+            raise ValueError(
+                f"normalize must be True with templates, got templates={self.templates!r} and "
+                "normalize=False; leave templates out, or format the texts yourself"
+            )
+        return resolve_templates(self.templates, encoder)
 
     @property
     def _n_features_out(self):

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.special import expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
@@ -15,9 +14,11 @@ from skclip.encode.batches import embed_images, normalize_rows
 from skclip.encode.encoder import DEFAULT_MODEL
 from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.estimators.prompts import embed_prompts, resolve_templates
-from skclip.inputs.images import is_embeddings
+from skclip.estimators.solvers import log_probabilities
+from skclip.inputs.images import is_embeddings, to_numpy
 
 DEFAULT_LOGIT_SCALE = 100.0
+MIN_TEMPERATURE = 1e-6
 
 
 class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
@@ -65,7 +66,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
     templates_ : tuple of str
         The ones in use.
     reject_label_ : str or int
-        The one in use; only with `reject_below`.
+        What `predict` gives with `reject_below`.
     fingerprint_ : str or None
         Names the model seen in `fit`. None if the model has no fingerprint.
 
@@ -152,16 +153,20 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
             in `y` that are not among the classes.
         """
         labels, names = name_classes(self.classes, y)
-        if self.reject_below is not None:
-            self.reject_label_ = _reject_label(self.reject_label, labels)
+        self.reject_label_ = _reject_label(self.reject_label, labels)
         encoder = load_to_fit(self)
         self.templates_ = resolve_templates(self.templates, encoder)
         self.temperature_ = self.temperature
         if self.temperature is None:
-            self.temperature_ = 1 / getattr(encoder, "logit_scale", DEFAULT_LOGIT_SCALE)
+            self.temperature_ = 1 / (getattr(encoder, "logit_scale", None) or DEFAULT_LOGIT_SCALE)
         weights = embed_prompts(encoder, names, self.templates_, batch_size=self.batch_size)
         if len(labels) == 2:
             weights = weights[1:] - weights[:1]
+        if not self.temperature_ >= MIN_TEMPERATURE:
+            raise ValueError(
+                f"temperature must be at least {MIN_TEMPERATURE}, got {self.temperature_}: the "
+                "probabilities would overflow"
+            )
         self.classes_ = labels
         self.coef_ = weights / np.float32(self.temperature_)
         self.intercept_ = np.zeros(len(self.coef_), dtype=self.coef_.dtype)
@@ -172,7 +177,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : images or array-like of shape (n_samples, embed_dim)
+        X : images, or 2-D array or frame (n_samples, embed_dim)
 
         Returns
         -------
@@ -188,39 +193,34 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : images or array-like of shape (n_samples, embed_dim)
+        X : images, or 2-D array or frame (n_samples, embed_dim)
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            return np.column_stack([expit(-scores), expit(scores)])
-        return softmax(scores, axis=1)
+        return np.exp(self.predict_log_proba(X))
 
     def predict_log_proba(self, X):
         """Return logarithms of the probabilities, exact where those round to 0.
 
         Parameters
         ----------
-        X : images or array-like of shape (n_samples, embed_dim)
+        X : images, or 2-D array or frame (n_samples, embed_dim)
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
         """
         scores = self.decision_function(X)
-        if scores.ndim == 1:
-            scores = np.column_stack([np.zeros_like(scores), scores])
-        return log_softmax(scores, axis=1)
+        return log_probabilities(scores[:, None] if scores.ndim == 1 else scores)
 
     def predict(self, X):
         """Return the most probable label, or `reject_label_` where none is probable enough.
 
         Parameters
         ----------
-        X : images or array-like of shape (n_samples, embed_dim)
+        X : images, or 2-D array or frame (n_samples, embed_dim)
 
         Returns
         -------
@@ -238,7 +238,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : images or array-like of shape (n_samples, embed_dim)
+        X : images, or 2-D array or frame (n_samples, embed_dim)
         k : int, default=5
             At most as many as there are classes are returned.
 
@@ -255,6 +255,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
 
     def _embed(self, X):
         if is_embeddings(X):
+            if not hasattr(X, "columns"):
+                X = to_numpy(X)
             X = check_array(X, dtype=[np.float32, np.float64], copy=True, input_name="X")
             if X.shape[1] != self.coef_.shape[1]:
                 raise ValueError(
@@ -303,21 +305,28 @@ def name_classes(classes, y):
     elif isinstance(classes, Mapping):
         named = {label: _as_names(label, value) for label, value in classes.items()}
     else:
-        names = list(classes)
-        repeated = sorted({str(name) for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"classes must be distinct, got {repeated[0]!r} more than once")
-        named = {name: _as_names(name, name) for name in names}
+        named = {}
+        for name in classes:
+            names = _as_names(name, [name])
+            if name in named:
+                raise ValueError(f"classes must be distinct, got {name!r} more than once")
+            named[name] = names
     if len(named) < 2:
         raise ValueError(
-            f"a classifier needs at least two classes, got {len(named)} class: {list(named)}"
+            f"a classifier needs at least two classes, got {len(named)} class: {_some(named)}"
         )
-    if len({isinstance(label, str) for label in named}) == 2:
-        raise ValueError(f"labels in classes must be all str or all numbers, got {list(named)}")
+    kinds = {str if isinstance(label, str) else Real for label in named}
+    if len(kinds) == 2 or not all(isinstance(label, (str, Real)) for label in named):
+        raise ValueError(f"labels in classes must be all str or all numbers, got {_some(named)}")
     labels = np.unique(np.asarray(list(named)))
     if y is not None and (unknown := sorted(set(np.unique(y).tolist()) - set(labels.tolist()))):
-        raise ValueError(f"y holds labels that are not among classes: {unknown}")
+        raise ValueError(f"y holds labels that are not among classes: {_some(unknown)}")
     return labels, [named[label] for label in labels.tolist()]
+
+
+def _some(labels):
+    shown = ", ".join(repr(label) for label in list(labels)[:5])
+    return f"[{shown}{', ...' * (len(labels) > 5)}]"
 
 
 def _as_names(label, value):

@@ -56,6 +56,8 @@ def picture_to_rgb(image, stream=None):
     if stream is not None:
         stream.starved = False
     image.load()
+    if 0 in image.size:
+        raise Unreadable(f"has no pixels: its size is {image.size}")
     # a caller's LOAD_TRUNCATED_IMAGES makes Pillow fill what is missing with grey, silently
     if ImageFile.LOAD_TRUNCATED_IMAGES and stream is not None and stream.starved:
         raise Unreadable("is truncated")

@@ -182,11 +182,11 @@ def image_key(item):
     if isinstance(item, (str, os.PathLike)):
         return "path", os.fspath(item)
     if isinstance(item, (bytes, bytearray, memoryview)):
-        return "bytes", hashlib.blake2b(item).digest()
+        return "bytes", hashlib.blake2b(bytes(item)).digest()
     if isinstance(item, Image.Image):
         return _Same(item)
     if _is_numeric_array(item):
-        pixels = _to_numpy(item)
+        pixels = to_numpy(item)
         flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
         layout = "tensor" if _is_tensor(item) else "array"
         return layout, pixels.dtype.str, pixels.shape, hashlib.blake2b(flat).digest()
@@ -230,7 +230,7 @@ def _rgb(item):
     if isinstance(item, Image.Image):
         return picture_to_rgb(item)
     if _is_tensor(item):
-        return array_to_rgb(_to_numpy(item), channels_first=True)
+        return array_to_rgb(to_numpy(item), channels_first=True)
     if hasattr(item, "shape") and hasattr(item, "__array__"):
         return array_to_rgb(np.asarray(item), channels_first=False)
     raise Unreadable(
@@ -262,7 +262,8 @@ def _is_tensor(item):
     return all(hasattr(item, method) for method in ("detach", "cpu", "numpy"))
 
 
-def _to_numpy(item):
+def to_numpy(item):
+    """Return an array, or a tensor of any device and number format, as an array of numpy's."""
     if not _is_tensor(item):
         return np.asarray(item)
     item = item.detach().cpu()
@@ -286,8 +287,10 @@ def _is_all_nan(X):
 
 def _check_pixel_array(X, shape, name):
     check_not_empty(shape[:1])
-    if len(shape) == 3 and shape[2] in (3, 4) and not _is_tensor(X):
+    channels, layout = (0, "(C, H, W)") if _is_tensor(X) else (2, "(H, W, C)")
+    if len(shape) == 3 and shape[channels] in (3, 4):
         raise ValueError(
-            f"{name} has shape {shape}, that of one image (H, W, C); put it into a list: [{name}]"
+            f"{name} has shape {shape}, that of one image {layout}; put it into a list: [{name}]; "
+            "or give grey images an axis for their channel"
         )
     return X

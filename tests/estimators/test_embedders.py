@@ -4,6 +4,8 @@ import pickle
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -71,6 +73,9 @@ def test_subset_and_order_do_not_matter(embedder, X):
 def test_input_and_parameters_stay_as_they_are(embedder, X):
     params = embedder.get_params()
     kept = [np.array(x, copy=True) for x in X]
+    for x in X:
+        if isinstance(x, np.ndarray):
+            x.flags.writeable = False
     fitted = clone(embedder).fit(X)
     before = dict(vars(fitted))
     fitted.transform(X)
@@ -207,6 +212,43 @@ def test_normalize_and_features():
     with torch.no_grad():
         projected = encoder._model.visual.project(torch.from_numpy(vectors.to_numpy(copy=True)))
     np.testing.assert_allclose(projected.numpy(), raw, atol=1e-4)
+
+
+def test_templates_and_raw_vectors_exclude_each_other():
+    embedder = CLIPTextEmbedder(TINY, templates="photo", normalize=False)
+    for method in ("fit", "transform"):
+        with pytest.raises(ValueError, match="normalize must be True with templates"):
+            getattr(embedder, method)(TEXTS)
+
+
+def test_logit_scale_does_not_depend_on_the_number_format():
+    whole, half = load_encoder(TINY), load_encoder(TINY, dtype="bfloat16")
+    assert half.logit_scale == whole.logit_scale
+
+
+def test_an_encoder_made_for_a_card_that_is_not_here_loads_elsewhere():
+    encoder = load_encoder(TINY)
+    reload, (fingerprint, source, _, dtype) = encoder.__reduce__()
+    assert reload(fingerprint, source, "cuda:7", dtype).fingerprint == fingerprint
+
+
+def test_a_model_being_loaded_keeps_no_other_waiting(monkeypatch, tmp_path):
+    load_encoder(TINY)
+    started, finish = threading.Event(), threading.Event()
+
+    def slow(model):
+        started.set()
+        assert finish.wait(30)
+        raise OSError("the other model's end")
+
+    monkeypatch.setattr(encoder_module, "load_checkpoint", slow)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(load_encoder, tmp_path)
+        assert started.wait(30)
+        assert load_encoder(TINY).embed_dim  # would wait for ever
+        finish.set()
+        with pytest.raises(OSError, match="other model"):
+            other.result()
 
 
 def test_bfloat16_is_close_to_float32():

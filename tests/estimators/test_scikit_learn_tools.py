@@ -16,7 +16,13 @@ from sklearn.compose import make_column_transformer
 from sklearn.ensemble import StackingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 
@@ -73,11 +79,13 @@ def test_grid_search_over_the_embedder_and_the_probe(paths, y):
 
 def test_zero_shot_with_unsorted_classes_has_the_right_log_loss(paths, y):
     classifier = ZeroShotClassifier({"7": "seven", "0": "zero", "3": "three"}, model=TINY)
-    scores = cross_val_score(classifier, paths, y, cv=3, scoring="neg_log_loss")
+    folds = list(StratifiedKFold(3).split(paths, y))
+    scores = cross_val_score(classifier, paths, y, cv=folds, scoring="neg_log_loss")
     proba = classifier.fit().predict_proba(paths)
     assert classifier.classes_.tolist() == ["0", "3", "7"]
     by_hand = -np.log([row[["0", "3", "7"].index(label)] for row, label in zip(proba, y)])  # noqa: B905
-    assert -scores.mean() == pytest.approx(by_hand.mean(), rel=0.05)
+    for score, (_, test) in zip(scores, folds, strict=True):
+        assert -score == pytest.approx(by_hand[test].mean(), rel=1e-4)
     assert log_loss(y, proba) == pytest.approx(by_hand.mean(), rel=1e-5)
 
 

@@ -4,6 +4,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
+import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError
@@ -43,7 +45,8 @@ def test_probabilities_are_the_softmax_of_scaled_cosines():
     fitted = classifier().fit()
     np.testing.assert_allclose(fitted.decision_function(X), logits, rtol=1e-5)
     np.testing.assert_allclose(fitted.predict_proba(X), softmax(logits, axis=1), rtol=1e-5)
-    np.testing.assert_allclose(fitted.predict_log_proba(X), log_softmax(logits, axis=1), rtol=1e-4)
+    expected = log_softmax(logits, axis=1)
+    np.testing.assert_allclose(fitted.predict_log_proba(X), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("temperature", "scale"), [(None, 10), (0.5, 2), (0.01, 100)])
@@ -64,7 +67,8 @@ def test_two_classes_have_one_row_of_weights():
     encoder = ColorEncoder()
     logits = 10 * unit(encoder.encode_images(X)) @ unit(encoder.encode_texts(["green", "red"])).T
     np.testing.assert_allclose(proba, softmax(logits, axis=1), rtol=1e-5)
-    np.testing.assert_allclose(two.predict_log_proba(X), log_softmax(logits, axis=1), rtol=1e-4)
+    expected = log_softmax(logits, axis=1)
+    np.testing.assert_allclose(two.predict_log_proba(X), expected, rtol=1e-4, atol=1e-6)
     assert (two.predict(X)[:2] == ["red", "green"]).all()
 
 
@@ -77,6 +81,55 @@ def test_embeddings_and_images_give_the_same_answer():
     for given in (embeddings, embeddings * 7, pd.DataFrame(embeddings), embeddings.astype("f4")):
         np.testing.assert_allclose(fitted.predict_proba(given), expected, rtol=1e-5)
     np.testing.assert_array_equal(embeddings, kept)
+
+
+def test_embeddings_as_tensors():
+    embeddings = torch.tensor(ColorEncoder().encode_images(solid("blue", "red")))
+    fitted = classifier().fit()
+    for given in (embeddings, embeddings.requires_grad_(), embeddings.to(torch.bfloat16)):
+        assert fitted.predict(given).tolist() == ["blue", "red"]
+
+
+def test_an_encoder_without_a_logit_scale_gets_clips_own():
+    encoder = ColorEncoder()
+    encoder.logit_scale = None
+    assert classifier(model=encoder).fit().temperature_ == 0.01
+
+
+def test_too_low_a_temperature_is_refused():
+    with pytest.raises(ValueError, match="temperature must be at least 1e-06, got 1e-50"):
+        classifier(temperature=1e-50).fit()
+
+
+def test_subset_order_and_repetition_do_not_matter():
+    fitted = classifier().fit()
+    X = solid("red", "white", "green", "blue", "red")
+    proba = fitted.predict_proba(X)
+    order = [3, 1, 4, 0, 2]
+    np.testing.assert_allclose(fitted.predict_proba([X[i] for i in order]), proba[order])
+    np.testing.assert_allclose(np.vstack([fitted.predict_proba([x]) for x in X]), proba)
+    np.testing.assert_array_equal(fitted.fit(X, None).predict_proba(X), proba)  # idempotent
+
+
+def test_input_parameters_and_attributes_stay_as_they_are():
+    X = np.stack(solid("red", "white", "green"))
+    X.flags.writeable = False
+    kept = X.copy()
+    fitted = classifier().fit(X, NAMES)
+    params, attributes = fitted.get_params(), dict(vars(fitted))
+    fitted.predict(X)
+    fitted.top_k(X)
+    np.testing.assert_array_equal(X, kept)
+    assert fitted.get_params() == params
+    assert vars(fitted) == attributes
+
+
+@pytest.mark.parametrize(
+    "X", [np.ones(4), scipy.sparse.csr_array(np.eye(4)), np.ones((2, 4)) * 1j, "cat.jpg", []]
+)
+def test_what_is_neither_images_nor_embeddings_is_refused(X):
+    with pytest.raises((TypeError, ValueError), match="images|Complex|sample"):
+        classifier().fit().predict(X)
 
 
 def test_embeddings_of_another_width_are_refused():
@@ -113,8 +166,13 @@ def test_templates_in_use(templates, used):
 
 def test_auto_is_the_models_own_templates():
     encoder = ColorEncoder()
-    encoder.templates = ("the colour {}",)
-    assert classifier(model=encoder, templates="auto").fit().templates_ == ("the colour {}",)
+    for templates in (("the colour {}",), "the colour {}"):
+        encoder.templates = templates
+        fitted = classifier(model=encoder, templates="auto").fit()
+        assert fitted.templates_ == ("the colour {}",)
+    encoder.templates = ["a colour"]
+    with pytest.raises(ValueError, match="exactly one '{}', got 'a colour'"):
+        classifier(model=encoder, templates="auto").fit()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +218,10 @@ def test_labels_of_y_are_the_names_without_classes():
         (["red"], None, "at least two classes, got 1 class"),
         (["red", "blue", "red"], None, "classes must be distinct, got 'red' more than once"),
         (["red", ""], None, "must be non-empty str, got ''"),
-        (["red", 3], None, "the names of class 3 must be a str or a list of str, got 3"),
+        (["red", 3], None, "the names of class 3 must be non-empty str, got 3"),
+        ([["red"], ["blue"]], None, "the names of class ['red'] must be non-empty str"),
+        ({("a", 1): "red", ("b", 2): "blue"}, None, "labels in classes must be all str or all"),
+        (["red", "blue"], [str(i) for i in range(9)], "['0', '1', '2', '3', '4', ...]"),
         ({"a": "red", "b": []}, None, "the names of class 'b' must be a str or a list of str"),
         ({"a": "red", 1: "blue"}, None, "labels in classes must be all str or all numbers"),
         (["red", "blue"], ["red", "green"], "y holds labels that are not among classes: ['green']"),
@@ -208,6 +269,11 @@ def test_rejection():
     named = classifier(reject_below=0.5, reject_label="?").fit()
     assert named.predict(X).tolist() == ["red", "?", "blue"]
     assert classifier(reject_below=0.0).fit().predict(X)[1] in NAMES
+
+
+def test_rejection_may_be_asked_for_after_fit():
+    fitted = classifier().fit().set_params(reject_below=0.5)
+    assert fitted.predict(solid("white", "red")).tolist() == ["rejected", "red"]
 
 
 @pytest.mark.parametrize(
