@@ -1,11 +1,13 @@
 """The contrastive trainer."""
 
+import hashlib
 import os
 import signal
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -32,7 +34,8 @@ class Trainer:
         Trained in place.
     tokenizer : Tokenizer
     preprocess : PreprocessConfig or None, default=None
-        Mean and standard deviation of the channels; None means OpenAI's.
+        Its mean and standard deviation normalise the pixels, which are taken at the model's size
+        already; it is what the trained model is to be saved with. None means OpenAI's.
     loss : object, default=InfoNCE()
         Called with normalised image and text embeddings, the logit scale and the groups of equal
         captions.
@@ -40,7 +43,7 @@ class Trainer:
         Called with pixels (batch, 3, height, width) in [0, 1] and a `torch.Generator`; returns
         such pixels.
     n_steps : int, default=1000
-        Optimizer steps of the whole run.
+        Optimizer steps of the whole run, at least 1.
     batch_size : int, default=256
     lr : float, default=1e-3
         Peak learning rate.
@@ -111,7 +114,9 @@ class Trainer:
     ):
         self.model = model
         self.tokenizer = tokenizer
-        self.preprocess = PreprocessConfig() if preprocess is None else preprocess
+        if preprocess is None:
+            preprocess = PreprocessConfig(image_size=model.config.vision.image_size)
+        self.preprocess = preprocess
         self.loss = InfoNCE() if loss is None else loss
         self.augment = augment
         self.n_steps = n_steps
@@ -148,17 +153,22 @@ class Trainer:
         Raises
         ------
         CheckpointError
-            If `checkpoint` was written by a run with other settings.
+            If `checkpoint` was written by a run with another model, tokenizer, precision or other
+            numbers. That loss, augmentation and data are the same is for the caller to see to.
+        ValueError
+            If a number is out of range, or sizes of model, tokenizer, preprocessing and pictures
+            differ.
         FloatingPointError
             If the loss is no longer finite.
         """
-        _check_sizes(self.model, self.tokenizer)
+        _check_numbers(self)
+        _check_sizes(self.model, self.tokenizer, self.preprocess)
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
         # channels last is the layout of the pictures and the faster one for convolutions
         model = self.model.to(device, memory_format=torch.channels_last).train()
         optimizer = make_optimizer(model, self.lr, self.weight_decay)
-        run = _Run(model, optimizer, checkpoint, self._settings())
+        run = _Run(model, optimizer, checkpoint, self._settings(precision))
         progress = tqdm(total=self.n_steps, initial=run.step, unit="step", disable=not verbose)
         with progress, _interrupts_between_steps(checkpoint is not None) as check_interrupt:
             while run.step < self.n_steps:
@@ -215,12 +225,14 @@ class Trainer:
         optimizer.step()
         self.model.clamp_logit_scale_()
 
-    def _settings(self):
+    def _settings(self, precision):
         """What must not change between an interrupted run and its continuation."""
         numbers = "n_steps batch_size lr weight_decay warmup max_grad_norm random_state".split()
         return {name: getattr(self, name) for name in numbers} | {
             "config": repr(asdict(self.model.config)),
             "preprocess": repr(self.preprocess),
+            "precision": str(precision),
+            "tokenizer": _digest(self.tokenizer),
         }
 
 
@@ -258,6 +270,7 @@ class _Run:
         """Write beside the checkpoint and rename, so that it is never half written."""
         if self.checkpoint is None:
             return
+        self.check_loss()
         state = {
             "settings": self.settings,
             "model": self.model.state_dict(),
@@ -283,7 +296,7 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.epoch, self.epoch_start = state["progress"]
-        self.losses = list(state["losses"])
+        self.losses = list(state["losses"].to(next(self.model.parameters()).device))
 
 
 def resolve_precision(precision, device):
@@ -341,7 +354,29 @@ def _interrupts_between_steps(enabled):
         signal.signal(signal.SIGINT, previous)
 
 
-def _check_sizes(model, tokenizer):
+def _check_numbers(trainer):
+    for name in ("n_steps", "batch_size"):
+        value = getattr(trainer, name)
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be an int of at least 1, got {value!r}")
+    if not 0 <= trainer.warmup <= 1:
+        raise ValueError(f"warmup must be a fraction between 0 and 1, got {trainer.warmup!r}")
+    for name in ("lr", "weight_decay"):
+        if not getattr(trainer, name) >= 0:
+            raise ValueError(f"{name} must not be negative, got {getattr(trainer, name)!r}")
+
+
+def _digest(tokenizer):
+    content = repr((sorted(tokenizer.vocab.items()), tokenizer.merges, tokenizer.context_length))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _check_sizes(model, tokenizer, preprocess):
+    if preprocess.image_size != model.config.vision.image_size:
+        raise ValueError(
+            f"preprocess has image_size={preprocess.image_size}, but the model takes "
+            f"{model.config.vision.image_size}"
+        )
     text = model.config.text
     if len(tokenizer.vocab) > text.vocab_size or tokenizer.context_length > text.context_length:
         raise ValueError(

@@ -144,3 +144,48 @@ def test_precision_names():
     assert resolve_precision("auto", cpu) in (torch.bfloat16, torch.float32)
     with pytest.raises(ValueError, match="precision must be .* got 'float16'"):
         resolve_precision("float16", cpu)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_steps": 0}, "n_steps must be an int of at least 1, got 0"),
+        ({"batch_size": -1}, "batch_size must be an int of at least 1, got -1"),
+        ({"batch_size": 2.5}, "batch_size must be an int of at least 1, got 2.5"),
+        ({"warmup": -0.5}, "warmup must be a fraction between 0 and 1, got -0.5"),
+        ({"lr": -1.0}, "lr must not be negative, got -1.0"),
+        ({"preprocess": PreprocessConfig(64)}, "preprocess has image_size=64, but the model"),
+    ],
+)
+def test_refuses_numbers_out_of_range(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(**settings).fit((IMAGES, CAPTIONS))
+
+
+def test_preprocessing_is_made_for_the_model():
+    assert make_trainer().preprocess == PreprocessConfig(image_size=32)
+
+
+@pytest.mark.parametrize("change", ["tokenizer", "precision"])
+def test_refuses_to_continue_with_another(tmp_path, change):
+    checkpoint = tmp_path / "run.pt"
+    make_trainer(n_steps=2).fit((IMAGES, CAPTIONS), checkpoint=checkpoint)
+    other = make_trainer(n_steps=2)
+    if change == "tokenizer":
+        words = ["quite other words than those before"] * 9
+        other.tokenizer = train_tokenizer(words, len(TOKENIZER.vocab), context_length=12)
+        assert len(other.tokenizer.vocab) == len(TOKENIZER.vocab)
+    else:
+        other.precision = "bfloat16"
+    with pytest.raises(CheckpointError, match=f"was written by a run with {change}="):
+        other.fit((IMAGES, CAPTIONS), checkpoint=checkpoint)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_resumes_on_a_gpu(tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    settings = {"device": "cuda", "n_steps": 25}
+    make_trainer(n_steps=25, device="cuda").fit((IMAGES, CAPTIONS), checkpoint=checkpoint)
+    again = make_trainer(**settings).fit((IMAGES, CAPTIONS), checkpoint=checkpoint)
+    assert again.losses_.shape == (25,)

@@ -1,0 +1,57 @@
+"""The seam: loading, moving and pickling whole encoders."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from skclip import load_encoder
+from skclip.checkpoints.load import load_checkpoint
+from skclip.datasets import make_scenes
+from skclip.encode.encoder import CLIPEncoder
+
+SCENES = make_scenes(n_samples=6, random_state=0)
+TEXTS = ["a red circle", "two blue squares"]
+
+
+def test_an_encoder_that_trained_its_weights_carries_them():
+    checkpoint = load_checkpoint("skclip/tiny")
+    with torch.no_grad():
+        checkpoint.model.text.ln_final.weight.mul_(2)
+    encoder = CLIPEncoder(checkpoint, device=torch.device("cpu"), dtype=torch.float32)
+    copy = pickle.loads(pickle.dumps(encoder))
+    np.testing.assert_array_equal(copy.encode_texts(TEXTS), encoder.encode_texts(TEXTS))
+    np.testing.assert_array_equal(
+        copy.encode_images(SCENES.images), encoder.encode_images(SCENES.images)
+    )
+    assert not np.allclose(
+        encoder.encode_texts(TEXTS), load_encoder("skclip/tiny").encode_texts(TEXTS)
+    )
+    assert copy.logit_scale == encoder.logit_scale
+
+
+def test_results_do_not_depend_on_training_mode_or_batches():
+    encoder = load_encoder("skclip/tiny")
+    assert not encoder._model.training
+    together = encoder.encode_images(SCENES.images)
+    alone = encoder.encode_images(SCENES.images, batch_size=1)
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_equal_models_are_one_object():
+    assert load_encoder("skclip/tiny", device="cpu") is load_encoder(
+        "skclip/tiny", device="cpu", dtype="float32"
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_equals_cpu():
+    cpu = load_encoder("skclip/tiny", device="cpu")
+    gpu = load_encoder("skclip/tiny", device="cuda", dtype="float32")
+    assert gpu.device.index is not None
+    np.testing.assert_allclose(gpu.encode_texts(TEXTS), cpu.encode_texts(TEXTS), atol=1e-2)
+    np.testing.assert_allclose(
+        gpu.encode_images(SCENES.images), cpu.encode_images(SCENES.images), atol=1e-2
+    )
