@@ -84,6 +84,8 @@ def save_checkpoint(directory, model, tokenizer, preprocess, *, templates=(), dt
         state = {key: value.contiguous() for key, value in state.items()}
         save_file(state, scratch / name, metadata={"format": "pt"})
         write_tokenizer(scratch, tokenizer)
+        # safetensors writes for the owner alone; this gives what the umask does
+        shutil.copymode(scratch / "vocab.json", scratch / name)
         if templates:
             write_json(scratch / TEMPLATES, {"templates": list(templates)})
         written = {path.name for path in scratch.iterdir()}

@@ -1,3 +1,5 @@
+import os
+
 import open_clip
 import pytest
 import torch
@@ -92,6 +94,18 @@ def test_float16_storage(tmp_path, make_model, tokenizer, preprocess, kind):
     }
     model.load_state_dict(rounded)
     assert_same_model(load_checkpoint(tmp_path).model, model)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_files_have_the_permissions_that_the_umask_gives(
+    tmp_path, make_model, tokenizer, preprocess, umask, mode
+):
+    before = os.umask(umask)
+    try:
+        save_checkpoint(tmp_path, make_model(), tokenizer, preprocess(32), templates=["a {}"])
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
 
 
 def test_other_checkpoints_in_the_directory_are_not_mixed(
