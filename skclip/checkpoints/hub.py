@@ -10,6 +10,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from skclip.checkpoints.messages import first_line
 from skclip.exceptions import CheckpointError, ModelNotAvailableError
 
 DEFAULT_REVISION = "main"
@@ -55,7 +56,7 @@ def fetch(repo, revision, choose, *, local_files_only=False):
             return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
         except (GatedRepoError, HFValidationError) as error:
             raise ModelNotAvailableError(
-                f"the hub does not give {repo!r} away: {_first_line(error)}"
+                f"the hub does not give {repo!r} away: {first_line(error)}"
             ) from error
         except (RepositoryNotFoundError, RevisionNotFoundError) as error:
             raise ModelNotAvailableError(
@@ -69,7 +70,7 @@ def fetch(repo, revision, choose, *, local_files_only=False):
             cause = error
     directory = _cached_directory(repo, revision, choose)
     if directory is None:
-        reason = f" ({type(cause).__name__}: {_first_line(cause)})" if cause else ""
+        reason = f" ({type(cause).__name__}: {first_line(cause)})" if cause else ""
         raise ModelNotAvailableError(
             f"the model {repo!r} is not in the local cache, and the hub is not reached{reason}. "
             f"{_WAYS_OUT}"
@@ -82,13 +83,10 @@ def _cached_directory(repo, revision, choose):
         path = try_to_load_from_cache(repo, name, revision=revision)
         if isinstance(path, str):
             directory = Path(path).parent
+            there = {entry.name for entry in directory.iterdir()}
             try:
-                choose({entry.name for entry in directory.iterdir()})
+                complete = there.issuperset(choose(there))
             except (ModelNotAvailableError, CheckpointError):
-                return None  # a part of it is missing
-            return directory
+                complete = False
+            return directory if complete else None
     return None
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -7,13 +7,12 @@ import torch
 
 from skclip.checkpoints import hub
 from skclip.checkpoints.formats import huggingface, open_clip, openai
+from skclip.checkpoints.messages import some
 from skclip.checkpoints.resolve import DEFAULT_MODEL, TEMPLATES, fingerprint, resolve, sha256
 from skclip.checkpoints.tensors import is_torchscript, read_tensors
 from skclip.checkpoints.tokenizer_files import (
-    NAMES as TOKENIZER_FILES,
-)
-from skclip.checkpoints.tokenizer_files import (
     OPENAI_VOCAB_SIZE,
+    VOCABULARY,
     has_tokenizer,
     read_json,
     read_tokenizer,
@@ -25,8 +24,6 @@ from skclip.model.tokenizer import Tokenizer
 
 KEY_LAYOUTS = (huggingface, open_clip, openai)
 CONFIG_LAYOUTS = (open_clip, huggingface)
-
-_SHOWN_KEYS = 5
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,8 @@ class Checkpoint:
     source : str
         The name or absolute path it was loaded from.
     fingerprint : str
-        sha256 over the weights and the files that say what they mean.
+        sha256 over the weights, the files that say what they mean, and the tokenizer; files that
+        are not read do not count.
     directory : Path
         Where the files stand.
     templates : tuple of str
@@ -91,20 +89,20 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
     state = _read_state(files.weights)
     archive = _openai_archive(files)
     if archive:
-        config, preprocess = openai.infer_config(state)
+        (config, preprocess), config_files = openai.infer_config(state), []
     else:
-        config, preprocess = _read_config(files)
-    tokenizer, tokenizer_files = _find_tokenizer(files, config.text, local_files_only)
+        config, preprocess, config_files = _read_config(files)
+    tokenizer = _find_tokenizer(files, config.text, local_files_only)
     config = replace(config, text=_pool_at_end_token(config.text, tokenizer, files))
-    used = {*files.weights, *files.companions, *tokenizer_files}
+    templates, template_files = _read_templates(files.directory)
     return Checkpoint(
         model=_build_model(config, state, files.weights, complete=not archive),
         tokenizer=tokenizer,
         preprocess=preprocess,
         source=files.source,
-        fingerprint=fingerprint(used),
+        fingerprint=fingerprint([*files.weights, *config_files, *template_files], tokenizer),
         directory=files.directory,
-        templates=_read_templates(files.directory),
+        templates=templates,
     )
 
 
@@ -117,7 +115,7 @@ def _read_state(paths):
             return layout.convert(state)
     raise CheckpointError(
         f"{_names(paths)} holds no CLIP with a text tower that skclip knows: its tensors are "
-        f"{_some(state)}. A model with towers of another library is loaded with that library and "
+        f"{some(state)}. A model with towers of another library is loaded with that library and "
         "handed over as an object (skclip.OpenCLIPEncoder shows how)"
     )
 
@@ -144,21 +142,17 @@ def _read_config(files):
 def _find_tokenizer(files, text, local_files_only):
     settings = {"vocab_size": text.vocab_size, "context_length": text.context_length}
     directory = files.directory
-    if not has_tokenizer(path.name for path in files.companions):
+    if not has_tokenizer({entry.name for entry in directory.iterdir()}):
         if text.vocab_size != OPENAI_VOCAB_SIZE:
             raise CheckpointError(
                 f"{directory} brings no tokenizer: put its vocab.json and merges.txt there"
             )
         # OpenAI's own vocabulary, which archives and many open_clip repositories leave out
         directory = hub.fetch(
-            DEFAULT_MODEL, None, _tokenizer_names, local_files_only=local_files_only
+            DEFAULT_MODEL, None, lambda names: VOCABULARY, local_files_only=local_files_only
         )
-    paths = [directory / name for name in TOKENIZER_FILES if (directory / name).is_file()]
-    return read_tokenizer(directory, **settings), paths
-
-
-def _tokenizer_names(names):
-    return ["vocab.json", "merges.txt"]
+        return read_tokenizer(directory, names=VOCABULARY, **settings)
+    return read_tokenizer(directory, **settings)
 
 
 def _pool_at_end_token(text, tokenizer, files):
@@ -183,15 +177,16 @@ def _build_model(config, state, paths, *, complete):
         if key.endswith("num_batches_tracked"):
             state.setdefault(key, torch.zeros(value.shape, dtype=value.dtype))
     if missing := expected.keys() - state.keys():
-        raise CheckpointError(f"{where} lacks {len(missing)} tensors: {_some(missing)}")
+        raise CheckpointError(f"{where} lacks {len(missing)} tensors: {some(missing)}")
     if complete and (unknown := state.keys() - expected.keys()):
         raise CheckpointError(
-            f"{where} has {len(unknown)} tensors the model does not know: {_some(unknown)}"
+            f"{where} has {len(unknown)} tensors the model does not know: {some(unknown)}"
         )
     tensors = {}
     for key, value in expected.items():
         found = state.pop(key)
-        if found.shape != value.shape and found.numel() != 1:
+        # some store a scalar, such as the logit scale, as an array of one
+        if found.shape != value.shape and not (value.ndim == 0 and found.shape == (1,)):
             raise CheckpointError(
                 f"{where}: {key} has shape {tuple(found.shape)}, but the configuration asks for "
                 f"{tuple(value.shape)}"
@@ -207,16 +202,13 @@ def _build_model(config, state, paths, *, complete):
 
 def _read_templates(directory):
     path = directory / TEMPLATES
-    templates = read_json(path).get("templates") if path.is_file() else []
+    if not path.is_file():
+        return (), []
+    templates = read_json(path).get("templates")
     if not isinstance(templates, list) or not all(isinstance(t, str) for t in templates):
         raise CheckpointError(f"{path}: templates must be a list of str, got {templates!r}")
-    return tuple(templates)
+    return tuple(templates), [path]
 
 
 def _names(paths):
     return str(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
-
-
-def _some(keys):
-    keys = sorted(keys)
-    return ", ".join(keys[:_SHOWN_KEYS]) + (", ..." if len(keys) > _SHOWN_KEYS else "")

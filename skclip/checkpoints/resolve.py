@@ -1,12 +1,14 @@
 """A bundled name, a path or a hub id -> the local files of a checkpoint."""
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from skclip.checkpoints import hub
 from skclip.checkpoints.formats import huggingface, open_clip
+from skclip.checkpoints.messages import some
 from skclip.checkpoints.tokenizer_files import NAMES as TOKENIZER_FILES
 from skclip.exceptions import CheckpointError, ModelNotAvailableError
 
@@ -67,16 +69,13 @@ class CheckpointFiles:
     source : str
         What was asked for; a path is made absolute.
     directory : Path
-        Where the files stand.
+        Where the files stand, those that say what the weights mean among them.
     weights : tuple of Path
-    companions : tuple of Path
-        Configurations and tokenizer files beside the weights.
     """
 
     source: str
     directory: Path
     weights: tuple[Path, ...]
-    companions: tuple[Path, ...]
 
 
 def list_models():
@@ -144,16 +143,31 @@ def identify(source):
     directory = path if path.is_dir() else path.parent
     files = [entry for entry in directory.iterdir() if entry.is_file()] if path.is_dir() else [path]
     if not path.is_dir():
-        files += _companions(directory)
+        files += [directory / name for name in COMPANIONS if (directory / name).is_file()]
     stats = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     return (str(path), *stats)
 
 
-def fingerprint(paths):
-    """Return the sha256 over the names and contents of files, as hexadecimal digits."""
+def fingerprint(paths, tokenizer):
+    """Return a sha256 that names a model, as hexadecimal digits.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        The files that were read; their names and contents count.
+    tokenizer : Tokenizer
+        What it knows counts, because the same vocabulary comes in several files.
+
+    Returns
+    -------
+    str
+    """
     digest = hashlib.sha256()
     for path in sorted(paths, key=lambda path: path.name):
         digest.update(f"{path.name}:{sha256(path)}\n".encode())
+    vocab = sorted(tokenizer.vocab.items())
+    known = [vocab, tokenizer.merges, tokenizer.start_token, tokenizer.end_token]
+    digest.update(json.dumps(known).encode())
     return digest.hexdigest()
 
 
@@ -173,7 +187,8 @@ def _local_path(source):
         return _BUNDLED[source]
     path = Path(source).expanduser()
     if source != "" and path.exists():
-        return path.resolve()
+        # not resolve(): what stands beside a linked file is looked for beside the link
+        return path.absolute()
     if isinstance(source, Path) or path.is_absolute() or str(source).startswith((".", "~")):
         raise ModelNotAvailableError(f"there is no file or directory {str(source)!r}")
     return None
@@ -195,7 +210,7 @@ def _needed_names(names):
     if not weights:
         raise ModelNotAvailableError(
             "no weights of a CLIP are there: needed is open_clip_config.json or config.json with "
-            f"safetensors or .bin weights, found {_some(names)}"
+            f"safetensors or .bin weights, found {some(names)}"
         )
     return [*weights, *sorted(names & set(COMPANIONS))]
 
@@ -233,16 +248,8 @@ def _collect(source, directory, weights):
             raise CheckpointError(
                 f"{directory} holds no checkpoint that skclip knows: needed is "
                 "open_clip_config.json or config.json with safetensors or .bin weights, or one .pt "
-                f"archive; found {_some(names)}"
+                f"archive; found {some(names)}"
             )
     else:
         chosen = [weights]
-    return CheckpointFiles(source, directory, tuple(chosen), tuple(_companions(directory)))
-
-
-def _companions(directory):
-    return [directory / name for name in COMPANIONS if (directory / name).is_file()]
-
-
-def _some(names):
-    return ", ".join(sorted(names)[:10]) or "nothing"
+    return CheckpointFiles(source, directory, tuple(chosen))

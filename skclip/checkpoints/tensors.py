@@ -6,6 +6,7 @@ import zipfile
 import torch
 from safetensors.torch import load_file
 
+from skclip.checkpoints.messages import first_line
 from skclip.exceptions import CheckpointError
 
 _STORAGE_DTYPES = {
@@ -62,13 +63,13 @@ def read_tensors(path):
         raise CheckpointError(
             f"{path} is not read because it holds more than tensors, or is damaged; "
             "save its state dict as safetensors. "
-            f"({_first_line(error)})"
+            f"({first_line(error)})"
         ) from error
     except (OSError, MemoryError):
         raise
     # the readers raise whatever the damage leads them to
     except Exception as error:
-        raise CheckpointError(f"{path} is damaged or truncated ({_first_line(error)})") from error
+        raise CheckpointError(f"{path} is damaged or truncated ({first_line(error)})") from error
     return _unwrap(loaded, path)
 
 
@@ -78,10 +79,6 @@ def is_torchscript(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _unwrap(loaded, path):

@@ -8,7 +8,8 @@ from skclip.model.tokenizer import END_OF_WORD, END_TOKEN, START_TOKEN, Tokenize
 
 OPENAI_MERGES = "bpe_simple_vocab_16e6.txt.gz"
 OPENAI_VOCAB_SIZE = 49408
-NAMES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", OPENAI_MERGES)
+VOCABULARY = ("vocab.json", "merges.txt")
+NAMES = (*VOCABULARY, "tokenizer.json", "tokenizer_config.json", OPENAI_MERGES)
 
 _N_BYTE_SYMBOLS = 512
 _N_SPECIAL = 2
@@ -16,12 +17,10 @@ _N_SPECIAL = 2
 
 def has_tokenizer(names):
     """Whether a directory with these file names brings a tokenizer."""
-    return {"vocab.json", "merges.txt"} <= set(names) or bool(
-        {"tokenizer.json", OPENAI_MERGES} & set(names)
-    )
+    return set(VOCABULARY) <= set(names) or bool({"tokenizer.json", OPENAI_MERGES} & set(names))
 
 
-def read_tokenizer(directory, *, vocab_size, context_length):
+def read_tokenizer(directory, *, vocab_size, context_length, names=NAMES):
     """Read the tokenizer that stands in a directory.
 
     Parameters
@@ -30,6 +29,8 @@ def read_tokenizer(directory, *, vocab_size, context_length):
     vocab_size : int
         Size of the model's vocabulary.
     context_length : int
+    names : collection of str, default=NAMES
+        The files that may be read.
 
     Returns
     -------
@@ -40,9 +41,10 @@ def read_tokenizer(directory, *, vocab_size, context_length):
     CheckpointError
         When the tokenizer is of another kind, damaged, or does not fit the model.
     """
-    settings = {"context_length": context_length, **_special_tokens(directory)}
+    names = {name for name in names if (directory / name).is_file()}
+    settings = {"context_length": context_length, **_special_tokens(directory, names)}
     try:
-        path, vocab, merges = _read_vocabulary(directory, vocab_size)
+        path, vocab, merges = _read_vocabulary(directory, names, vocab_size)
         tokenizer = Tokenizer(vocab, merges, **settings)
     except CheckpointError:
         raise
@@ -97,13 +99,13 @@ def write_json(path, value):
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _read_vocabulary(directory, vocab_size):
+def _read_vocabulary(directory, names, vocab_size):
     path = directory / "vocab.json"
-    if path.is_file() and (directory / "merges.txt").is_file():
+    if names.issuperset(VOCABULARY):
         lines = (directory / "merges.txt").read_text(encoding="utf-8").split("\n")
         return path, read_json(path), _parse_merges(lines, directory / "merges.txt")
     path = directory / "tokenizer.json"
-    if path.is_file():
+    if path.name in names:
         return path, *_parse_tokenizer_json(read_json(path), path)
     path = directory / OPENAI_MERGES
     with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -113,9 +115,9 @@ def _read_vocabulary(directory, vocab_size):
     return path, Tokenizer.from_merges(merges).vocab, merges
 
 
-def _special_tokens(directory):
+def _special_tokens(directory, names):
     path = directory / "tokenizer_config.json"
-    config = read_json(path) if path.is_file() else {}
+    config = read_json(path) if path.name in names else {}
     tokens = {"start_token": START_TOKEN, "end_token": END_TOKEN}
     for name, key in (("start_token", "bos_token"), ("end_token", "eos_token")):
         token = config.get(key)

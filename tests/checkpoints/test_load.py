@@ -61,6 +61,16 @@ def test_a_loaded_model_does_not_depend_on_its_files(saved, token_ids):
             r"text.ln_final.bias has shape \(3,\), but the configuration asks for \(128,\)",
         ),
         (
+            "text_model.final_layer_norm.weight",
+            torch.ones(1),
+            r"text.ln_final.weight has shape \(1,\), but the configuration asks for \(128,\)",
+        ),
+        (
+            "logit_scale",
+            torch.ones(1, 1),
+            r"logit_scale has shape \(1, 1\), but the configuration asks for \(\)",
+        ),
+        (
             "vision_model.post_layernorm.bias",
             torch.full((64,), torch.nan),
             "visual.ln_post.bias holds values that are not finite",

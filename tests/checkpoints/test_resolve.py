@@ -9,6 +9,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import transformers
 
 from skclip.checkpoints import hub, resolve
 from skclip.checkpoints.formats import openai
@@ -16,6 +17,7 @@ from skclip.checkpoints.load import load_checkpoint
 from skclip.checkpoints.resolve import DEFAULT_MODEL, fingerprint, identify, list_models
 from skclip.checkpoints.save import save_checkpoint
 from skclip.exceptions import CheckpointError, ModelNotAvailableError
+from skclip.model.tokenizer import Tokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -25,6 +27,13 @@ def saved(tmp_path, make_model, tokenizer, preprocess):
     directory = tmp_path / "saved"
     model = make_model()
     save_checkpoint(directory, model, tokenizer, preprocess(32), templates=["a {}"])
+    return directory
+
+
+@pytest.fixture
+def resnet(tmp_path, make_model, tokenizer, preprocess):
+    directory = tmp_path / "resnet"
+    save_checkpoint(directory, make_model("resnet"), tokenizer, preprocess(64))
     return directory
 
 
@@ -180,8 +189,19 @@ def test_vocabulary_of_openai_comes_from_the_hub(
     shutil.copytree(saved, bare)
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
         (bare / name).unlink()
-    assert load_checkpoint(bare).tokenizer.vocab == tokenizer.vocab
+    checkpoint = load_checkpoint(bare)
+    assert checkpoint.tokenizer.vocab == tokenizer.vocab
     assert sorted(local_hub.sent) == ["merges.txt", "vocab.json"]
+    assert checkpoint.fingerprint == load_checkpoint(saved).fingerprint
+
+    # what else comes to stand beside the vocabulary changes nothing
+    (vocab,) = (tmp_path / "cache").glob("*/snapshots/*/vocab.json")
+    (vocab.parent / "tokenizer_config.json").write_text('{"eos_token": "the end"}')
+    (vocab.parent / "tokenizer.json").write_text("{}")
+    assert load_checkpoint(bare, local_files_only=True).fingerprint == checkpoint.fingerprint
+    vocab.unlink()
+    with pytest.raises(ModelNotAvailableError, match=f"{DEFAULT_MODEL}.*not in the local cache"):
+        load_checkpoint(bare, local_files_only=True)
 
 
 def test_a_directory_without_a_tokenizer(saved):
@@ -220,6 +240,30 @@ def test_identify_notices_an_edited_directory(saved):
     assert identify("org/name@main") == ("org/name@main",)
 
 
+@pytest.mark.parametrize("weights", [False, True])
+def test_paths_hold_from_any_working_directory(saved, tmp_path, monkeypatch, weights):
+    path = saved / "model.safetensors" if weights else saved
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    relative = str(path.relative_to(tmp_path))
+    for source in (relative, f"~/{relative}", f"./{relative}", Path(relative)):
+        assert resolve.resolve(source).source == str(path)
+        assert identify(source) == identify(path)
+    source = load_checkpoint(relative).source
+    monkeypatch.chdir("/")
+    assert load_checkpoint(source).source == source
+
+
+def test_linked_weights_are_described_by_what_stands_beside_the_link(saved, tmp_path):
+    # as in the hub's cache, whose snapshots are links to files without a name
+    blob = tmp_path / "blobs" / "0123"
+    blob.parent.mkdir()
+    weights = saved / "model.safetensors"
+    weights.rename(blob)
+    weights.symlink_to(blob)
+    assert load_checkpoint(weights).fingerprint == load_checkpoint(saved).fingerprint
+
+
 def test_identify_does_not_read(saved, monkeypatch):
     monkeypatch.setattr("builtins.open", lambda *_: pytest.fail("a file was opened"))
     identify(saved)
@@ -232,11 +276,38 @@ def test_fingerprint_depends_on_weights_configuration_and_tokenizer(saved, tmp_p
     (moved / "README.md").write_text("not part of the model")
     assert load_checkpoint(moved).fingerprint == expected
     found = {expected}
-    for name in ("config.json", "preprocessor_config.json", "merges.txt", "prompt_templates.json"):
+    for name in ("config.json", "preprocessor_config.json", "prompt_templates.json"):
         with open(moved / name, "a") as file:
             file.write("\n")
         found.add(load_checkpoint(moved).fingerprint)
-    assert len(found) == 5
+    merges = moved / "merges.txt"
+    merges.write_text("\n".join(merges.read_text().splitlines()[:-1]))
+    found.add(load_checkpoint(moved).fingerprint)
+    weights = moved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    found.add(load_checkpoint(moved).fingerprint)
+    assert len(found) == 6
+
+
+def test_fingerprint_does_not_depend_on_files_that_are_not_read(saved, resnet):
+    for directory, unused in (
+        (saved, ("processor_config.json", "tokenizer.json", "bpe_simple_vocab_16e6.txt.gz")),
+        (resnet, ("preprocessor_config.json", "processor_config.json", "config.json")),
+    ):
+        expected = load_checkpoint(directory).fingerprint
+        for name in unused:
+            (directory / name).write_text("{}")
+        assert load_checkpoint(directory).fingerprint == expected
+
+
+def test_fingerprint_does_not_depend_on_the_kind_of_the_tokenizer_files(saved):
+    expected = load_checkpoint(saved).fingerprint
+    peer = transformers.CLIPTokenizerFast.from_pretrained(saved)
+    for name in ("vocab.json", "merges.txt"):
+        (saved / name).unlink()
+    peer.save_pretrained(saved)
+    (saved / "vocab.json").unlink(missing_ok=True)
+    assert load_checkpoint(saved).fingerprint == expected
 
 
 def test_fingerprint_known_answer(tmp_path):
@@ -245,8 +316,12 @@ def test_fingerprint_known_answer(tmp_path):
     lines = [
         f"{name}:{hashlib.sha256(data).hexdigest()}\n" for name, data in (("a", b"1"), ("b", b"2"))
     ]
+    tokenizer = Tokenizer.from_merges([("a", "b</w>")])
+    vocab = [[token, tokenizer.vocab[token]] for token in sorted(tokenizer.vocab)]
+    known = [vocab, [["a", "b</w>"]], "<|startoftext|>", "<|endoftext|>"]
+    lines.append(json.dumps(known))
     expected = hashlib.sha256("".join(lines).encode()).hexdigest()
-    assert fingerprint([tmp_path / "b", tmp_path / "a"]) == expected
+    assert fingerprint([tmp_path / "b", tmp_path / "a"], tokenizer) == expected
 
 
 def test_several_archives_are_ambiguous(saved, tmp_path):

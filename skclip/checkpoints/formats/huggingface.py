@@ -145,6 +145,8 @@ def read_config(directory):
     -------
     config : CLIPConfig
     preprocess : PreprocessConfig
+    paths : list of Path
+        The files that say so.
     """
     path = directory / CONFIG
     content = read_json(path)
@@ -175,7 +177,8 @@ def read_config(directory):
         )
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return config, read_preprocess(directory, config.vision.image_size)
+    preprocess, preprocess_path = read_preprocess(directory, config.vision.image_size)
+    return config, preprocess, [path, preprocess_path]
 
 
 def read_activation(directory):
@@ -188,7 +191,13 @@ def read_activation(directory):
 
 
 def read_preprocess(directory, image_size):
-    """Read preprocessor_config.json, or the same inside transformers 5's processor_config.json."""
+    """Read preprocessor_config.json, or the same inside transformers 5's processor_config.json.
+
+    Returns
+    -------
+    preprocess : PreprocessConfig
+    path : Path
+    """
     path = directory / "preprocessor_config.json"
     if path.is_file():
         content = read_json(path)
@@ -228,13 +237,14 @@ def read_preprocess(directory, image_size):
         raise CheckpointError(
             f"{path} prepares images of {final} pixels, but the model takes {image_size}"
         )
-    return PreprocessConfig(
+    preprocess = PreprocessConfig(
         image_size=final,
         mean=content["image_mean"],
         std=content["image_std"],
         interpolation=_RESAMPLE[content["resample"]],
         resize_mode=mode,
     )
+    return preprocess, path
 
 
 def write_config(directory, config, preprocess, *, start_token_id, end_token_id, dtype):

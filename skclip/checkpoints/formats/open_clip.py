@@ -85,6 +85,8 @@ def read_config(directory):
     -------
     config : CLIPConfig
     preprocess : PreprocessConfig
+    paths : list of Path
+        The file that says so. A config.json beside it can only agree.
     """
     path = directory / CONFIG
     content = read_json(path)
@@ -116,7 +118,8 @@ def read_config(directory):
         )
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return config, _preprocess(content.get("preprocess_cfg"), config.vision.image_size, path)
+    preprocess = _preprocess(content.get("preprocess_cfg"), config.vision.image_size, path)
+    return config, preprocess, [path]
 
 
 def write_config(directory, config, preprocess, *, end_token_id):
