@@ -1,6 +1,7 @@
 """A linear probe that chooses the strength of its penalty by cross-validation."""
 
 import warnings
+from inspect import Parameter, signature
 from numbers import Integral
 
 import numpy as np
@@ -93,6 +94,24 @@ def search(evaluate, n_values, *, every):
     return scores
 
 
+def takes_weights(scorer):
+    """Whether a scorer can be handed ``sample_weight``.
+
+    Parameters
+    ----------
+    scorer : callable
+        ``scorer(estimator, X, y)``, one of scikit-learn's own among them.
+
+    Returns
+    -------
+    bool
+    """
+    # what make_scorer returns takes weights in any case, and its metric may not
+    function = getattr(scorer, "_score_func", scorer)
+    parameters = signature(function).parameters.values()
+    return any(p.name == "sample_weight" or p.kind is Parameter.VAR_KEYWORD for p in parameters)
+
+
 def take_rows(params, rows, n_samples):
     """Cut those params that have one entry for each sample down to the given rows."""
     return {
@@ -160,7 +179,8 @@ class LinearProbeCV(LinearClassifier):
         as in :func:`~sklearn.model_selection.check_cv`.
     scoring : str, callable or None, default=None
         The score to choose by: a name of scikit-learn's, or a callable
-        ``scorer(estimator, X, y)``. None is the accuracy, weighted by ``sample_weight``.
+        ``scorer(estimator, X, y)``. None is the accuracy. The score is weighted by the
+        ``sample_weight`` of `fit` if the name's metric or the callable takes ``sample_weight``.
     fit_intercept : bool, default=True
         Whether each class has an intercept.
     class_weight : dict of label to weight, "balanced" or None, default=None
@@ -268,8 +288,8 @@ class LinearProbeCV(LinearClassifier):
         y : array-like of shape (n_samples,)
             Labels.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weight of each row, not negative, in the fits and in the scores; a row of weight 2
-            counts as two rows. None weighs all rows 1.
+            Weight of each row, not negative, in the fits and in the scores (of a ``scoring``
+            that takes it); a row of weight 2 counts as two rows. None weighs all rows 1.
         **params : dict
             With metadata routing enabled, what ``cv`` and ``scoring`` have requested, such as
             ``groups``. ``sample_weight`` then reaches a given ``scoring`` only on its request.
@@ -337,9 +357,13 @@ class LinearProbeCV(LinearClassifier):
     def _check_Cs(self):
         if isinstance(self.Cs, Integral):
             return np.logspace(-6, 6, self.Cs) if self.Cs > 1 else np.array([1.0])
-        Cs = np.unique(np.asarray(self.Cs, dtype=np.float64))
+        message = f"Cs must be positive and finite numbers, got {self.Cs!r}."
+        try:
+            Cs = np.unique(np.asarray(self.Cs, dtype=np.float64))
+        except (TypeError, ValueError) as error:
+            raise ValueError(message) from error
         if Cs.size == 0 or not np.isfinite(Cs).all() or Cs[0] <= 0:
-            raise ValueError(f"Cs must be positive and finite numbers, got {self.Cs!r}.")
+            raise ValueError(message)
         return Cs
 
     def _route(self, sample_weight, checked_weight, params):
@@ -354,7 +378,9 @@ class LinearProbeCV(LinearClassifier):
                 "sklearn.set_config(enable_metadata_routing=True); or pass cv as a list of splits."
             )
         else:
-            split_params, score_params = {}, {"sample_weight": sample_weight}
+            split_params = {}
+            weighted = takes_weights(get_scorer(self.scoring or "accuracy"))
+            score_params = {"sample_weight": sample_weight} if weighted else {}
         if self.scoring is None:
             score_params = {"sample_weight": sample_weight}
         score_params = {

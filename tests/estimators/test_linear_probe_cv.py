@@ -1,5 +1,7 @@
 """LinearProbeCV: the folds, the search, the choice and the last fit."""
 
+import re
+
 import numpy as np
 import pytest
 from joblib import parallel_config
@@ -7,7 +9,7 @@ from sklearn import config_context
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import get_scorer
+from sklearn.metrics import get_scorer, make_scorer
 from sklearn.model_selection import GroupKFold, cross_val_score
 
 from skclip._sklearn_compat import InvalidParameterError
@@ -121,6 +123,30 @@ def test_weights_count_in_fits_and_scores():
         assert probe.scores_[0, column] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("scoring", "weighted"),
+    [
+        ("neg_log_loss", True),
+        ("adjusted_rand_score", False),
+        (make_scorer(lambda y, predicted: np.mean(y == predicted)), False),
+        (lambda estimator, X, y: estimator.score(X, y), False),
+        (lambda e, X, y, sample_weight=None: e.score(X, y, sample_weight=sample_weight), True),
+        (lambda estimator, X, y, **kwargs: estimator.score(X, y, **kwargs), True),
+    ],
+)
+def test_scores_are_weighted_where_the_scorer_takes_weights(scoring, weighted):
+    X, y = noisy_iris()
+    weight = np.random.default_rng(0).uniform(0, 3, size=len(X))
+    rows = np.arange(len(X))
+    train, test = rows[rows % 3 > 0], rows[rows % 3 == 0]
+    search = LinearProbeCV(Cs=[1.0], cv=[(train, test)], scoring=scoring)
+    search.fit(X, y, sample_weight=weight)
+    probe = LinearProbe(1.0).fit(X[train], y[train], sample_weight=weight[train])
+    extra = {"sample_weight": weight[test]} if weighted else {}
+    expected = get_scorer(scoring)(probe, X[test], y[test], **extra)
+    assert search.scores_[0, 0] == pytest.approx(expected)
+
+
 def test_groups_and_weights_are_routed():
     X, y = noisy_iris()
     groups = np.arange(len(X)) % 4
@@ -150,9 +176,12 @@ def test_says_how_many_fits_have_not_converged():
     assert len(messages) == 2
 
 
-@pytest.mark.parametrize("Cs", [[], [1.0, 0.0], [1.0, np.inf], [np.nan]])
+@pytest.mark.parametrize(
+    "Cs", [[], [1.0, 0.0], [1.0, np.inf], [np.nan], ["a"], [1, [2, 3]], [None, {}]]
+)
 def test_refuses_unusable_values(Cs):
-    with pytest.raises(ValueError, match="Cs must be positive and finite numbers"):
+    message = f"Cs must be positive and finite numbers, got {Cs!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
         LinearProbeCV(Cs=Cs).fit(*load_iris(return_X_y=True))
 
 
