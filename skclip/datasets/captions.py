@@ -1,20 +1,6 @@
-"""Names of colours, shapes and characters, and the grammar that makes captions of them."""
+"""Words for what was drawn, and the grammar that makes captions of them."""
 
 import unicodedata
-
-COLORS = {
-    "red": (220, 30, 30),
-    "orange": (250, 140, 20),
-    "yellow": (245, 225, 40),
-    "green": (40, 160, 50),
-    "cyan": (50, 210, 220),
-    "blue": (40, 70, 220),
-    "purple": (130, 40, 160),
-    "pink": (250, 140, 190),
-    "brown": (120, 70, 30),
-    "gray": (128, 128, 128),
-}
-"""Colour names of the drawn scenes, with their RGB values (0 to 255)."""
 
 NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
@@ -146,8 +132,6 @@ def glyph_caption(nouns, facts, random):
     return phrase
 
 
-TEXTURES = ("plain", "striped", "dotted", "checkered", "outlined")
-SIZES = ("small", "medium", "large")
 _TEXTURE_WORDS = {
     "plain": ("plain", "solid", "filled"),
     "striped": ("striped", "stripy"),

@@ -1,5 +1,6 @@
 """Drawn characters, words and numbers with captions."""
 
+from functools import cache
 from numbers import Integral, Real
 from random import Random
 
@@ -7,8 +8,9 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
 from skclip._sklearn_compat import Interval, StrOptions, validate_params
-from skclip.datasets.captions import COLORS, glyph_caption, nouns_of
+from skclip.datasets.captions import glyph_caption, nouns_of
 from skclip.datasets.fonts import draw_typeset, has_glyphs, load_font, typeset
+from skclip.datasets.palette import COLORS, brightness
 from skclip.datasets.rendering import develop, paint
 from skclip.datasets.strokes import draw_handwritten, ways_of
 
@@ -30,10 +32,6 @@ def _stroke_words(pen):
     return ("thin",) if pen < 0.08 else ()
 
 
-def _brightness(name):
-    return float(np.dot(COLORS[name], (0.3, 0.59, 0.11)))
-
-
 def _choose_colors(n_samples, colored, rng):
     """Colours of ink and ground (n_samples, 3) and their names."""
     kinds = rng.uniform(size=n_samples)
@@ -49,9 +47,9 @@ def _choose_colors(n_samples, colored, rng):
         else:
             one, two = palette[first], palette[second]
             pair = {one: COLORS[one], two: COLORS[two]}
-            if shade < 0.6 or abs(_brightness(one) - _brightness(two)) < 70:
+            if shade < 0.6 or abs(brightness(pair[one]) - brightness(pair[two])) < 70:
                 pair = {one: COLORS[one]}
-                pair |= {"black": dark} if _brightness(one) > 110 else {"white": light}
+                pair |= {"black": dark} if brightness(pair[one]) > 110 else {"white": light}
             swapped = other_shade < 0.3
         (ink_name, ink), (ground_name, ground) = list(pair.items())[:: -1 if swapped else 1]
         inks.append(ink)
@@ -82,6 +80,40 @@ def _choose_sources(texts, style, fonts):
             "'fonts' that have them."
         )
     return np.array(written), typefaces
+
+
+def _draw(texts, by_hand, typeset_in_font, canvas, rng, distortion):
+    """Draw some texts by hand and the others in a font.
+
+    Parameters
+    ----------
+    texts : list of str
+    by_hand : ndarray of shape (n_texts,), dtype bool
+    typeset_in_font : callable
+        From a text and a number in [0, 1), which chooses among its fonts, to a picture.
+    canvas : int
+        Side of a drawing, in pixels.
+    rng : RandomState
+    distortion : float
+
+    Returns
+    -------
+    masks : ndarray of shape (n_texts, canvas, canvas), dtype uint8
+        Ink, 0 to 255.
+    pens : ndarray of shape (n_texts,)
+        Pen widths, as fractions of the height of the writing; NaN in a font.
+    """
+    masks = np.empty((len(texts), canvas, canvas), np.uint8)
+    pens = np.full(len(texts), np.nan)
+    if by_hand.any():
+        written = [texts[k] for k in np.flatnonzero(by_hand)]
+        masks[by_hand], pens[by_hand] = draw_handwritten(written, canvas, rng, distortion)
+    in_font = np.flatnonzero(~by_hand)
+    if len(in_font):
+        shares = rng.uniform(size=len(in_font))
+        pictures = [typeset_in_font(texts[k], s) for k, s in zip(in_font, shares, strict=True)]
+        masks[in_font] = draw_typeset(pictures, canvas, rng, distortion)
+    return masks, pens
 
 
 @validate_params(
@@ -190,8 +222,12 @@ def make_glyphs(
     printed = np.array([bool(faces) for faces in typefaces])
     lengths = np.array([len(text) for text in texts])
     nouns = [nouns_of(text) for text in texts]
-    canvas = 2 * image_size
-    masters = {}
+    typefaces = dict(zip(texts, typefaces, strict=True))
+    master = cache(typeset)
+
+    def typeset_in_font(text, share):
+        faces = typefaces[text]
+        return master(faces[int(share * len(faces))], text)
 
     chosen = rng.randint(len(texts), size=n_samples)
     by_hand = written[chosen] & (~printed[chosen] | (rng.uniform(size=n_samples) < 0.5))
@@ -200,20 +236,8 @@ def make_glyphs(
     for start in range(0, n_samples, _BLOCK):
         which, hand = chosen[start : start + _BLOCK], by_hand[start : start + _BLOCK]
         size = len(which)
-        masks = np.empty((size, canvas, canvas), np.uint8)
-        pens = np.full(size, np.nan)
-        if hand.any():
-            masks[hand], pens[hand] = draw_handwritten(
-                [texts[w] for w in which[hand]], canvas, rng, distortion
-            )
-        if not hand.all():
-            pictures = []
-            for w, share in zip(which[~hand], rng.uniform(size=(~hand).sum()), strict=True):
-                face = int(share * len(typefaces[w]))
-                if (w, face) not in masters:
-                    masters[w, face] = typeset(typefaces[w][face], texts[w])
-                pictures.append(masters[w, face])
-            masks[~hand] = draw_typeset(pictures, canvas, rng, distortion)
+        drawn = [texts[w] for w in which]
+        masks, pens = _draw(drawn, hand, typeset_in_font, 2 * image_size, rng, distortion)
         coarse = rng.uniform(size=size) < pixelate
         pictures, looks = develop(masks, lengths[which], image_size, coarse, rng)
         inks, grounds, color_names = _choose_colors(size, colored, rng)

@@ -65,7 +65,7 @@ def resample(vertical, pictures, horizontal):
 
 
 def ink_boxes(masks):
-    """First and last-but-one index of ink: left, top, right, bottom, each of shape (n,)."""
+    """Where ink begins, and one past where it ends: left, top, right, bottom, each (n,)."""
     columns, rows = masks.any(1), masks.any(2)
     left, top = columns.argmax(1), rows.argmax(1)
     right = masks.shape[2] - columns[:, ::-1].argmax(1)

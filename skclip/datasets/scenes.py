@@ -1,6 +1,7 @@
 """Drawn scenes of coloured shapes with captions."""
 
 import math
+from itertools import product
 from numbers import Integral
 from random import Random
 
@@ -9,7 +10,8 @@ from PIL import Image, ImageChops, ImageDraw
 from sklearn.utils import Bunch, check_random_state
 
 from skclip._sklearn_compat import Interval, validate_params
-from skclip.datasets.captions import COLORS, SIZES, TEXTURES, pick, scene_caption
+from skclip.datasets.captions import pick, scene_caption
+from skclip.datasets.palette import COLORS, SIZES, TEXTURES, brightness
 
 _SUPERSAMPLING = 3
 
@@ -99,59 +101,68 @@ def _place(corners, center, radius, cos, sin):
     ]
 
 
+def _draw_stripes(draw, step, offset, side, random):
+    slope = pick(random, (0.0, 0.0, side))
+    upright = random.random() < 0.5
+    count = int(side / step) + 2
+    for k in range(-count, count):
+        at = offset + k * step
+        line = [(at, 0), (at + slope, side)]
+        if upright:
+            line = [(y, x) for x, y in line]
+        draw.line(line, fill=255, width=round(step * 0.55))
+
+
+def _draw_dots(draw, step, offset, side):
+    dot = 0.33 * step
+    for row, column in product(range(-1, int(side / step) + 2), repeat=2):
+        x, y = offset + column * step + step / 2 * (row % 2), offset + row * step
+        draw.ellipse((x - dot, y - dot, x + dot, y + dot), fill=255)
+
+
+def _draw_checks(draw, step, offset, side):
+    for row, column in product(range(-1, int(side / step) + 2), repeat=2):
+        x, y = offset + column * step, offset + row * step
+        if (row + column) % 2:
+            draw.rectangle((x, y, x + step - 1, y + step - 1), fill=255)
+
+
+def _draw_pattern(texture, radius, side, random):
+    """A square filled with stripes, dots or checks, mode "L"."""
+    pattern = Image.new("L", (side, side))
+    draw = ImageDraw.Draw(pattern)
+    step = max(radius * (0.36 + 0.16 * random.random()), 2.6 * _SUPERSAMPLING)
+    offset = random.random() * step
+    if texture == "striped":
+        _draw_stripes(draw, step, offset, side, random)
+    elif texture == "dotted":
+        _draw_dots(draw, step, offset, side)
+    else:
+        _draw_checks(draw, step, offset, side)
+    return pattern
+
+
 def _draw_object(canvas, item, random):
     """Draw one object on the enlarged canvas."""
-    scale = _SUPERSAMPLING
-    radius = item["radius"] * scale
+    radius = item["radius"] * _SUPERSAMPLING
     half = math.ceil(radius * 1.1) + 1
-    side = 2 * half
     turn = (random.random() - 0.5) * 0.4
-    cos, sin = math.cos(turn), math.sin(turn)
-    corners = _CORNERS[item["shape"]]
-    mask = Image.new("L", (side, side))
-    draw = ImageDraw.Draw(mask)
-    outline = _place(corners, (half, half), radius, cos, sin)
-    texture = item["texture"]
-    if texture == "outlined":
-        width = max(round(radius * (0.14 + 0.08 * random.random())), scale)
-        draw.line([*outline, *outline[:2]], fill=255, width=width, joint="curve")
+    outline = _place(_CORNERS[item["shape"]], (half, half), radius, math.cos(turn), math.sin(turn))
+    closed = [*outline, *outline[:2]]
+    mask = Image.new("L", (2 * half, 2 * half))
+    if item["texture"] == "outlined":
+        width = max(round(radius * (0.14 + 0.08 * random.random())), _SUPERSAMPLING)
+        ImageDraw.Draw(mask).line(closed, fill=255, width=width, joint="curve")
     else:
-        draw.polygon(outline, fill=255)
-    if texture in ("striped", "dotted", "checkered"):
-        pattern = Image.new("L", (side, side))
-        draw = ImageDraw.Draw(pattern)
-        step = max(radius * (0.36 + 0.16 * random.random()), 2.6 * scale)
-        offset = random.random() * step
-        count = int(side / step) + 2
-        if texture == "striped":
-            slope = pick(random, (0.0, 0.0, side))
-            upright = random.random() < 0.5
-            for k in range(-count, count):
-                at = offset + k * step
-                line = [(at, 0), (at + slope, side)]
-                if upright:
-                    line = [(y, x) for x, y in line]
-                draw.line(line, fill=255, width=round(step * 0.55))
-        else:
-            for row in range(-1, count):
-                for column in range(-1, count):
-                    x, y = offset + column * step, offset + row * step
-                    if texture == "dotted":
-                        x += step / 2 * (row % 2)
-                        dot = 0.33 * step
-                        draw.ellipse((x - dot, y - dot, x + dot, y + dot), fill=255)
-                    elif (row + column) % 2:
-                        draw.rectangle((x, y, x + step - 1, y + step - 1), fill=255)
+        ImageDraw.Draw(mask).polygon(outline, fill=255)
+    if item["texture"] in ("striped", "dotted", "checkered"):
+        pattern = _draw_pattern(item["texture"], radius, 2 * half, random)
         mask = ImageChops.multiply(mask, pattern)
         # A rim keeps the shape legible under its texture.
-        width = max(round(0.08 * radius), scale)
-        ImageDraw.Draw(mask).line([*outline, *outline[:2]], fill=255, width=width)
-    where = (round(item["x"] * scale) - half, round(item["y"] * scale) - half)
-    canvas.paste(item["rgb"], where, mask)
-
-
-def _luminance(rgb):
-    return 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2]
+        width = max(round(0.08 * radius), _SUPERSAMPLING)
+        ImageDraw.Draw(mask).line(closed, fill=255, width=width)
+    where = [round(item[axis] * _SUPERSAMPLING) - half for axis in "xy"]
+    canvas.paste(item["rgb"], tuple(where), mask)
 
 
 def _jitter(rgb, amount, random):
@@ -173,7 +184,7 @@ def _choose_background(colors, random):
         nearest = min(math.dist(rgb, color) for color in colors)
         if nearest > 100:
             return name, rgb
-    return ("white", (255, 255, 255)) if _luminance(colors[0]) < 128 else ("black", (0, 0, 0))
+    return ("white", (255, 255, 255)) if brightness(colors[0]) < 128 else ("black", (0, 0, 0))
 
 
 _RADII = {"small": (0.09, 0.125), "medium": (0.15, 0.2), "large": (0.23, 0.3)}
@@ -241,15 +252,21 @@ def _choose_objects(n_objects, pairs, image_size, random):
 
 
 def _check_pairs(exclude_pairs):
+    """Pairs of colour and shape that are left to draw."""
+    pairs = [(color, shape) for color in COLORS for shape in SHAPES]
+    if exclude_pairs is None:
+        return pairs
     excluded = set()
-    for pair in exclude_pairs or ():
-        if len(pair) != 2 or pair[0] not in COLORS or pair[1] not in SHAPES:
+    for pair in exclude_pairs if np.iterable(exclude_pairs) else [exclude_pairs]:
+        ordered = isinstance(pair, (tuple, list, np.ndarray)) and np.iterable(pair)
+        names = tuple(pair) if ordered else ()
+        if not all(isinstance(name, str) for name in names) or names not in pairs:
             raise ValueError(
                 "The 'exclude_pairs' must be pairs (color, shape) of names in COLORS and SHAPES. "
                 f"Got {pair!r}."
             )
-        excluded.add(tuple(pair))
-    pairs = [(c, s) for c in COLORS for s in SHAPES if (c, s) not in excluded]
+        excluded.add(names)
+    pairs = [pair for pair in pairs if pair not in excluded]
     if not pairs:
         raise ValueError("The 'exclude_pairs' leave no pair of color and shape to draw.")
     return pairs
@@ -281,7 +298,7 @@ def make_scenes(
         Number of pictures.
     n_objects : tuple of two int, default=(1, 4)
         Smallest and largest number of objects in a picture; at most 6.
-    exclude_pairs : list of (str, str), default=None
+    exclude_pairs : array-like of shape (n_pairs, 2) or set of (str, str), default=None
         Pairs of a colour (of ``COLORS``) and a shape (of ``SHAPES``) that are never drawn, so
         that a model can be asked for pairs that it has never seen.
     image_size : int, default=64

@@ -6,13 +6,13 @@ from random import Random
 import pytest
 
 from skclip.datasets.captions import (
-    COLORS,
     NUMBER_WORDS,
     character_name,
     glyph_caption,
     nouns_of,
     with_article,
 )
+from skclip.datasets.palette import COLORS
 
 
 @pytest.mark.parametrize(
