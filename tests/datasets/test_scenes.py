@@ -121,6 +121,17 @@ def test_objects_do_not_overlap_and_stay_inside(data):
                 assert distance > item["radius"] + other["radius"]
 
 
+@pytest.mark.parametrize("kind", [list, set, np.array, lambda pairs: [list(p) for p in pairs]])
+def test_excluded_pairs_come_in_any_kind_of_list(kind):
+    pairs = [("red", "circle"), ("blue", "star")]
+    scenes = [
+        make_scenes(30, exclude_pairs=given, image_size=32, random_state=0).captions
+        for given in (tuple(pairs), kind(pairs))
+    ]
+    assert scenes[0] == scenes[1]
+    assert make_scenes(2, exclude_pairs=np.empty((0, 2), str), random_state=0).captions
+
+
 def test_excluded_pairs_are_never_drawn():
     excluded = [("red", "circle"), ("blue", "star")]
     scenes = make_scenes(1000, exclude_pairs=excluded, image_size=32, random_state=0)
@@ -169,7 +180,13 @@ def test_image_size():
             {"exclude_pairs": [("red", "blob")]},
             r"names in COLORS and SHAPES\. Got \('red', 'blob'\)",
         ),
-        ({"exclude_pairs": ["red"]}, "must be pairs"),
+        ({"exclude_pairs": ["red"]}, "must be pairs.*Got 'red'"),
+        ({"exclude_pairs": [3]}, "must be pairs.*Got 3"),
+        ({"exclude_pairs": [("red", "circle", "large")]}, "must be pairs.*'large'"),
+        ({"exclude_pairs": [(["red"], "circle")]}, "must be pairs.*'circle'"),
+        ({"exclude_pairs": np.array(["red", "circle"])}, "must be pairs.*red"),
+        ({"exclude_pairs": np.array([[["red", "circle"]] * 2])}, "must be pairs"),
+        ({"exclude_pairs": np.array(3)}, "must be pairs.*3"),
         (
             {"exclude_pairs": [(c, s) for c in COLORS for s in SHAPES]},
             "leave no pair of color and shape",
