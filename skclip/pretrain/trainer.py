@@ -227,10 +227,9 @@ class Trainer:
 
     def _settings(self, precision):
         """What must not change between an interrupted run and its continuation."""
-        numbers = "n_steps batch_size lr weight_decay warmup max_grad_norm random_state".split()
-        return {name: getattr(self, name) for name in numbers} | {
+        names = "n_steps batch_size lr weight_decay warmup max_grad_norm random_state preprocess"
+        return {name: repr(getattr(self, name)) for name in names.split()} | {
             "config": repr(asdict(self.model.config)),
-            "preprocess": repr(self.preprocess),
             "precision": str(precision),
             "tokenizer": _digest(self.tokenizer),
         }
