@@ -70,17 +70,24 @@ def fetch(repo, revision, choose, *, local_files_only=False):
             cause = error
     directory = _cached_directory(repo, revision, choose)
     if directory is None:
-        reason = f" ({type(cause).__name__}: {first_line(cause)})" if cause else ""
+        if cause is not None:
+            reason = f"is not reached ({type(cause).__name__}: {first_line(cause)})"
+        elif constants.HF_HUB_OFFLINE:
+            reason = "is not asked, because HF_HUB_OFFLINE is set"
+        else:
+            reason = "is not asked, because of local_files_only"
         raise ModelNotAvailableError(
-            f"the model {repo!r} is not in the local cache, and the hub is not reached{reason}. "
-            f"{_WAYS_OUT}"
+            f"the model {repo!r} is not in the local cache, and the hub {reason}. {_WAYS_OUT}"
         ) from cause
     return directory
 
 
 def _cached_directory(repo, revision, choose):
     for name in ("config.json", "open_clip_config.json", "vocab.json"):
-        path = try_to_load_from_cache(repo, name, revision=revision)
+        try:
+            path = try_to_load_from_cache(repo, name, revision=revision)
+        except HFValidationError:
+            return None  # no name that a model on the hub can have
         if isinstance(path, str):
             directory = Path(path).parent
             there = {entry.name for entry in directory.iterdir()}

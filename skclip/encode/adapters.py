@@ -33,6 +33,11 @@ class OpenCLIPEncoder:
     """
 
     def __init__(self, model, preprocess, tokenizer):
+        if not hasattr(model, "encode_image") or not hasattr(model, "encode_text"):
+            raise TypeError(
+                f"model must have encode_image and encode_text, got a {type(model).__name__}; "
+                "it is the first of what open_clip.create_model_and_transforms returns"
+            )
         self.model = model.eval()
         self.preprocess = preprocess
         self.tokenize = tokenizer
@@ -54,13 +59,22 @@ class OpenCLIPEncoder:
     @torch.inference_mode()
     def encode_images(self, images):
         """Embed a list of RGB pictures as a tensor (n, d)."""
+        self._check_mode()
         pixels = torch.stack([self.preprocess(image) for image in images])
         return self.model.encode_image(pixels.to(self._weight))
 
     @torch.inference_mode()
     def encode_texts(self, texts):
         """Embed a list of texts as a tensor (n, d)."""
+        self._check_mode()
         return self.model.encode_text(self.tokenize(list(texts)).to(self.device))
+
+    def _check_mode(self):
+        if self.model.training:
+            raise ValueError(
+                "the model is in training mode, in which embeddings depend on their batch and "
+                "change the model; call model.eval() first"
+            )
 
     def __sklearn_clone__(self):
         return self

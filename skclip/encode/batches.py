@@ -10,6 +10,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from numbers import Integral
 
 import joblib
 import numpy as np
@@ -60,6 +61,9 @@ def embed_images(
     MissingImageWarning
         Once, with the number of rows that became NaN, with ``on_error="nan"``.
     """
+    _check_batch_size(batch_size)
+    if on_error not in ("raise", "nan"):
+        raise ValueError(f"on_error must be 'raise' or 'nan', got {on_error!r}")
     images = as_images(images)
     prepare, forward = _image_steps(encoder, features)
     if batch_size == "auto":
@@ -86,6 +90,7 @@ def embed_images(
                     readable.append(position)
             if readable:
                 embedded = _as_vectors(forward([prepared[i] for i in readable]), len(readable))
+                _check_finite(embedded, "image in row", [rows[i] for i in readable])
                 if vectors is None:
                     vectors = np.full((len(first_rows), embedded.shape[1]), np.nan, np.float32)
                 vectors[row_of[[rows[i] for i in readable]]] = embedded
@@ -117,6 +122,7 @@ def embed_texts(encoder, texts, *, batch_size="auto", verbose=0):
     -------
     ndarray of shape (n_texts, embed_dim), float32
     """
+    _check_batch_size(batch_size)
     texts = as_texts(texts)
     if batch_size == "auto":
         batch_size = default_batch_size(encoder)
@@ -133,6 +139,7 @@ def embed_texts(encoder, texts, *, batch_size="auto", verbose=0):
         for start in range(0, len(unique), batch_size):
             batch = unique[start : start + batch_size]
             vectors.append(_as_vectors(forward(batch), len(batch)))
+            _check_finite(vectors[-1], "text", batch)
             progress.update(len(batch))
     return np.concatenate(vectors)[[position[item] for item in items]]
 
@@ -140,6 +147,7 @@ def embed_texts(encoder, texts, *, batch_size="auto", verbose=0):
 def embedding_width(encoder, features="projected"):
     """Return the number of columns that an encoder's embeddings have."""
     if features == "pooled":
+        _check_features(encoder, features)
         return encoder.pooled_dim
     if getattr(encoder, "embed_dim", None) is None:
         return np.shape(encoder.encode_texts(["a"]))[1]
@@ -159,14 +167,34 @@ def normalize_rows(vectors):
 
 
 def _image_steps(encoder, features):
+    _check_features(encoder, features)
     if hasattr(encoder, "prepare_image"):
         return encoder.prepare_image, lambda batch: encoder.encode_prepared(batch, features)
-    if features != "projected":
+    return (lambda image: image), encoder.encode_images
+
+
+def _check_batch_size(batch_size):
+    if batch_size != "auto" and not (isinstance(batch_size, Integral) and batch_size >= 1):
+        raise ValueError(f"batch_size must be 'auto' or an int of at least 1, got {batch_size!r}")
+
+
+def _check_features(encoder, features):
+    if features not in ("projected", "pooled"):
+        raise ValueError(f"features must be 'projected' or 'pooled', got {features!r}")
+    if features == "pooled" and not hasattr(encoder, "pooled_dim"):
         raise ValueError(
-            f"features={features!r} needs a model loaded by skclip; "
+            "features='pooled' needs a model loaded by skclip; "
             f"{type(encoder).__name__} offers only 'projected'"
         )
-    return (lambda image: image), encoder.encode_images
+
+
+def _check_finite(embedded, what, names):
+    if not np.isfinite(embedded).all():
+        row = int(np.flatnonzero(~np.isfinite(embedded).all(axis=1))[0])
+        raise ValueError(
+            f"the encoder gave values that are not finite for the {what} {names[row]!r}; "
+            "a model in float16 may overflow: use float32 or bfloat16"
+        )
 
 
 def _as_vectors(embedded, n_rows):

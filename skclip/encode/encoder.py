@@ -186,7 +186,8 @@ def load_encoder(model=DEFAULT_MODEL, *, device="auto", dtype="auto"):
 
 def is_encoder(model):
     """Whether an object has an encoder's two methods."""
-    return hasattr(model, "encode_images") and hasattr(model, "encode_texts")
+    methods = hasattr(model, "encode_images") and hasattr(model, "encode_texts")
+    return methods and not isinstance(model, type)
 
 
 def check_fingerprint(encoder, expected):

@@ -117,7 +117,7 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self : CLIPImageEmbedder
         """
         as_images(X)
-        load_to_fit(self)
+        embedding_width(load_to_fit(self), self.features)
         return self
 
     def transform(self, X):

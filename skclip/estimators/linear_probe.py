@@ -53,6 +53,11 @@ def weigh_classes(class_weight, classes, y, sample_weight):
     Returns
     -------
     weight : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If a class has a weight that is negative or not finite.
     """
     if class_weight is None:
         return sample_weight
@@ -63,6 +68,13 @@ def weigh_classes(class_weight, classes, y, sample_weight):
         np.divide(total.sum(), len(classes) * total, out=per_class, where=total > 0)
     else:
         per_class = compute_class_weight(class_weight, classes=classes, y=classes[y])
+        unusable = ~(np.isfinite(per_class) & (per_class >= 0))
+        if unusable.any():
+            label = classes[unusable].tolist()[0]
+            raise ValueError(
+                "class_weight must hold finite numbers that are not negative, got "
+                f"{class_weight[label]!r} for class {label!r}"
+            )
     return sample_weight * per_class[y]
 
 

@@ -32,6 +32,18 @@ def default_n_folds(classes, y):
     return min(5, int(count.min()))
 
 
+def check_folds(folds, y, weight):
+    """Raise where the training rows of a fold are of one class, or there is no fold."""
+    if not folds:
+        raise ValueError("cv must give at least one split, got none.")
+    for number, (train, _) in enumerate(folds):
+        if len(np.unique(y[train][weight[train] > 0])) < 2:
+            raise ValueError(
+                f"the training rows of fold {number} that have a positive weight are of one class; "
+                "choose a cv that stratifies or shuffles."
+            )
+
+
 def best_index(scores):
     """Position of the best mean score, the first of equals; NaN columns are not tried yet.
 
@@ -311,6 +323,7 @@ class LinearProbeCV(LinearClassifier):
         cv = default_n_folds(self.classes_, y) if self.cv is None else self.cv
         cv = check_cv(cv, labels, classifier=True)
         folds = list(cv.split(X, labels, **split_params))
+        check_folds(folds, y, weight)
         self.scores_ = self._search(X, y, weight, folds, score_params)
         self.C_ = float(self.Cs_[best_index(self.scores_)])
         self._fit_minimum(X, y, weight, self.C_)

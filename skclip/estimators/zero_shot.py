@@ -18,7 +18,7 @@ from skclip.estimators.solvers import log_probabilities
 from skclip.inputs.images import is_embeddings, to_numpy
 
 DEFAULT_LOGIT_SCALE = 100.0
-MIN_TEMPERATURE = 1e-6
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
 
 
 class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
@@ -65,8 +65,6 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         The one in use.
     templates_ : tuple of str
         The ones in use.
-    reject_label_ : str or int
-        What `predict` gives with `reject_below`.
     fingerprint_ : str or None
         Names the model seen in `fit`. None if the model has no fingerprint.
 
@@ -80,6 +78,9 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
     sections 3.1.2 (the classifier) and 3.1.4 (prompts and their ensembles). The probabilities are a
     softmax over the classes that were named and over no others: with another list of classes the
     same picture gets other ones.
+
+    Inside meta-estimators that number the labels before they fit, such as `VotingClassifier`,
+    `StackingClassifier` and `OneVsRestClassifier`, hand over a mapping from number to name.
 
     Rejection by the highest probability is the maximum concept matching score of Ming et al. 2022,
     "Delving into Out-of-Distribution Detection with Vision-Language Representations", section 3.
@@ -153,19 +154,20 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
             in `y` that are not among the classes.
         """
         labels, names = name_classes(self.classes, y)
-        self.reject_label_ = _reject_label(self.reject_label, labels)
+        if self.reject_below is not None:
+            _reject_label(self.reject_label, labels)
         encoder = load_to_fit(self)
         self.templates_ = resolve_templates(self.templates, encoder)
         self.temperature_ = self.temperature
         if self.temperature is None:
-            self.temperature_ = 1 / (getattr(encoder, "logit_scale", None) or DEFAULT_LOGIT_SCALE)
+            self.temperature_ = 1 / _logit_scale(encoder)
         weights = embed_prompts(encoder, names, self.templates_, batch_size=self.batch_size)
         if len(labels) == 2:
             weights = weights[1:] - weights[:1]
-        if not self.temperature_ >= MIN_TEMPERATURE:
+        if not MIN_TEMPERATURE <= self.temperature_ <= MAX_TEMPERATURE:
             raise ValueError(
-                f"temperature must be at least {MIN_TEMPERATURE}, got {self.temperature_}: the "
-                "probabilities would overflow"
+                f"temperature must lie between {MIN_TEMPERATURE} and {MAX_TEMPERATURE}, got "
+                f"{self.temperature_}"
             )
         self.classes_ = labels
         self.coef_ = weights / np.float32(self.temperature_)
@@ -185,6 +187,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
             For two classes the logit of ``classes_[1]`` less that of ``classes_[0]``.
         """
         check_is_fitted(self)
+        self._validate_params()
         scores = self._embed(X) @ self.coef_.T + self.intercept_
         return scores.ravel() if scores.shape[1] == 1 else scores
 
@@ -199,7 +202,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        return np.exp(self.predict_log_proba(X))
+        return _probabilities(self.decision_function(X))
 
     def predict_log_proba(self, X):
         """Return logarithms of the probabilities, exact where those round to 0.
@@ -212,11 +215,10 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        scores = self.decision_function(X)
-        return log_probabilities(scores[:, None] if scores.ndim == 1 else scores)
+        return _log_probabilities(self.decision_function(X))
 
     def predict(self, X):
-        """Return the most probable label, or `reject_label_` where none is probable enough.
+        """Return the most probable label, or `reject_label` where none is probable enough.
 
         Parameters
         ----------
@@ -226,12 +228,12 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        probabilities = self.predict_proba(X)
-        labels = self.classes_[probabilities.argmax(axis=1)]
+        scores = self.decision_function(X)
+        labels = self.classes_[_per_class(scores).argmax(axis=1)]
         if self.reject_below is None:
             return labels
-        rejected = probabilities.max(axis=1) < self.reject_below
-        return np.where(rejected, self.reject_label_, labels)
+        rejected = _probabilities(scores).max(axis=1) < self.reject_below
+        return np.where(rejected, _reject_label(self.reject_label, self.classes_), labels)
 
     def top_k(self, X, k=5):
         """Return the k most probable labels and their probabilities, best first.
@@ -249,9 +251,9 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         """
         if not isinstance(k, Integral) or k < 1:
             raise ValueError(f"k must be an int of at least 1, got {k!r}")
-        probabilities = self.predict_proba(X)
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-        return self.classes_[best], np.take_along_axis(probabilities, best, axis=1)
+        scores = self.decision_function(X)
+        best = np.argsort(-_per_class(scores), axis=1, kind="stable")[:, :k]
+        return self.classes_[best], np.take_along_axis(_probabilities(scores), best, axis=1)
 
     def _embed(self, X):
         if is_embeddings(X):
@@ -266,6 +268,11 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         else:
             options = {"batch_size": self.batch_size, "n_jobs": self.n_jobs}
             X = embed_images(load_fitted(self), X, **options)
+            if X.shape[1] != self.coef_.shape[1]:
+                raise ValueError(
+                    f"the model embeds images in {X.shape[1]} dimensions and texts in "
+                    f"{self.coef_.shape[1]}; its two halves do not belong together"
+                )
         return normalize_rows(X)
 
     def __sklearn_tags__(self):
@@ -275,6 +282,19 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.target_tags.required = self.classes is None
         return tags
+
+
+def _per_class(scores):
+    # of scores, not of probabilities, which round to equal ones at extreme temperatures
+    return np.column_stack([-scores, scores]) if scores.ndim == 1 else scores
+
+
+def _log_probabilities(scores):
+    return log_probabilities(scores[:, None] if scores.ndim == 1 else scores)
+
+
+def _probabilities(scores):
+    return np.exp(_log_probabilities(scores))
 
 
 def name_classes(classes, y):
@@ -291,6 +311,8 @@ def name_classes(classes, y):
     names : list of list of str
     """
     if y is not None:
+        if hasattr(y, "tolist") and not isinstance(getattr(y, "dtype", None), np.dtype):
+            y = np.asarray(y.tolist())  # pandas' own dtypes, of which numpy makes floats
         y = column_or_1d(y, warn=True)
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
@@ -301,9 +323,10 @@ def name_classes(classes, y):
                 "target y is None; pass classes=[...] or fit(X, y)"
             )
         labels = unique_labels(y)
-        named = {label: [str(label)] for label in labels.tolist()}
+        named = {label: [_name_of(label)] for label in labels.tolist()}
     elif isinstance(classes, Mapping):
         named = {label: _as_names(label, value) for label, value in classes.items()}
+        _check_distinct(named)
     else:
         named = {}
         for name in classes:
@@ -320,8 +343,34 @@ def name_classes(classes, y):
         raise ValueError(f"labels in classes must be all str or all numbers, got {_some(named)}")
     labels = np.unique(np.asarray(list(named)))
     if y is not None and (unknown := sorted(set(np.unique(y).tolist()) - set(labels.tolist()))):
-        raise ValueError(f"y holds labels that are not among classes: {_some(unknown)}")
+        hint = ""
+        if labels.dtype.kind == "U" and set(unknown) <= set(range(len(labels))):
+            hint = (
+                "; if they are numbers of the classes, as meta-estimators make them, hand over a "
+                f"mapping such as {{0: {str(labels[0])!r}, ...}}"
+            )
+        raise ValueError(f"y holds labels that are not among classes: {_some(unknown)}{hint}")
     return labels, [named[label] for label in labels.tolist()]
+
+
+def _name_of(label):
+    is_whole = isinstance(label, float) and label.is_integer()
+    return str(int(label) if is_whole else label)
+
+
+def _check_distinct(named):
+    owners = {}
+    for label, names in named.items():
+        other = owners.setdefault(tuple(names), label)
+        if other != label:
+            raise ValueError(f"classes {other!r} and {label!r} have the same names: {names}")
+
+
+def _logit_scale(encoder):
+    scale = getattr(encoder, "logit_scale", None)
+    if scale is None:
+        return DEFAULT_LOGIT_SCALE
+    return float(scale.detach() if hasattr(scale, "detach") else scale)
 
 
 def _some(labels):
@@ -348,5 +397,7 @@ def _reject_label(reject_label, labels):
     if isinstance(reject_label, str) != of_strings:
         raise ValueError(f"reject_label must be of the classes' type, got {reject_label!r}")
     if reject_label in labels.tolist():
-        raise ValueError(f"reject_label must not be one of the classes, got {reject_label!r}")
+        raise ValueError(
+            f"reject_label must not be one of the classes, got {reject_label!r}; pass another one"
+        )
     return reject_label

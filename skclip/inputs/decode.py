@@ -202,6 +202,8 @@ def _raise_range(pixels, rule):
     divisor = next((value for value in (16, 255, 65535) if high <= value), None)
     if low < 0:
         advice = "undo the normalisation first"
+    elif pixels.dtype.kind == "f" and high < 1.5:
+        advice = "this looks like rounding or overshoot: clip the pixels to [0, 1]"
     elif divisor is None or pixels.dtype.kind != "f":
         advice = "rescale the whole collection"
     else:

@@ -1,5 +1,6 @@
 """What a CLIP is made of, as plain frozen data."""
 
+import math
 from dataclasses import dataclass, field
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -43,8 +44,12 @@ class VisionConfig:
 
     def __post_init__(self):
         _check_activation(self)
+        _check_counts(self, "image_size", "width", "patch_size", "heads", "mlp_width")
         if self.is_resnet:
             object.__setattr__(self, "layers", tuple(self.layers))
+        for count in self.layers if self.is_resnet else [self.layers]:
+            _check_count("layers", count)
+        if self.is_resnet:
             if len(self.layers) != 4 or self.patch_size is not None:
                 raise ValueError(
                     "a ResNet image tower has four stages and no patch size, "
@@ -96,6 +101,7 @@ class TextConfig:
 
     def __post_init__(self):
         _check_activation(self)
+        _check_counts(self, "vocab_size", "context_length", "width", "layers", "heads", "mlp_width")
         _fill_derived(self, self.width)
         if self.end_token_id is None:
             object.__setattr__(self, "end_token_id", self.vocab_size - 1)
@@ -122,8 +128,18 @@ class PreprocessConfig:
     resize_mode: str = "shortest"
 
     def __post_init__(self):
-        object.__setattr__(self, "mean", tuple(self.mean))
-        object.__setattr__(self, "std", tuple(self.std))
+        _check_counts(self, "image_size")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            try:
+                numbers = tuple(map(float, values))
+            except (TypeError, ValueError):
+                numbers = ()
+            if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+                raise ValueError(f"{name} must be three finite numbers, got {values!r}")
+            object.__setattr__(self, name, numbers)
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std!r}")
         if self.interpolation not in ("bicubic", "bilinear"):
             raise ValueError(
                 f"interpolation must be 'bicubic' or 'bilinear', got {self.interpolation!r}"
@@ -141,6 +157,20 @@ class CLIPConfig:
     embed_dim: int = 512
     vision: VisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)
+
+    def __post_init__(self):
+        _check_counts(self, "embed_dim")
+
+
+def _check_counts(config, *names):
+    for name in names:
+        if getattr(config, name) is not None:
+            _check_count(name, getattr(config, name))
+
+
+def _check_count(name, value):
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be an int of at least 1, got {value!r}")
 
 
 def _check_activation(config):

@@ -38,6 +38,11 @@ class Tokenizer:
     start_token, end_token : str, default="<|startoftext|>", "<|endoftext|>"
         How the vocabulary spells them.
 
+    Raises
+    ------
+    ValueError
+        If a symbol is missing, or no merge makes it.
+
     Attributes
     ----------
     start_id, end_id : int
@@ -63,6 +68,19 @@ class Tokenizer:
             raise ValueError(f"the vocabulary lacks {len(missing)} symbols, {missing[0]!r} first")
         self.vocab = dict(vocab)
         self.merges = [tuple(pair) for pair in merges]
+        made = {first + second for first, second in self.merges}
+        orphans = [
+            symbol
+            for symbol in self.vocab
+            if len(symbol.removesuffix(END_OF_WORD)) > 1
+            and symbol not in made
+            and not (symbol.startswith("<") and symbol.endswith(">"))  # special tokens
+        ]
+        if orphans:
+            raise ValueError(
+                f"no merge makes {len(orphans)} symbols of the vocabulary, {orphans[0]!r} first; "
+                "the list of merges is incomplete, or belongs to another vocabulary"
+            )
         self.context_length = context_length
         self.start_token, self.end_token = start_token, end_token
         self.start_id, self.end_id = vocab[start_token], vocab[end_token]

@@ -32,6 +32,20 @@ def test_open_clip_model(open_clip_encoder):
     assert clone(fitted).model is open_clip_encoder
 
 
+def test_open_clip_model_in_training_mode_is_refused(open_clip_encoder):
+    open_clip_encoder.model.train()
+    try:
+        with pytest.raises(ValueError, match=r"training mode.* call model.eval\(\) first"):
+            open_clip_encoder.encode_texts(["a"])
+    finally:
+        open_clip_encoder.model.eval()
+
+
+def test_what_is_no_open_clip_model_is_refused():
+    with pytest.raises(TypeError, match="must have encode_image and encode_text, got a tuple"):
+        OpenCLIPEncoder((1, 2, 3), None, None)
+
+
 def test_sentence_transformers_model(tmp_path):
     st = pytest.importorskip("sentence_transformers")
     pytest.importorskip("sentence_transformers.models")

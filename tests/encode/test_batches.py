@@ -176,6 +176,38 @@ def test_wrong_shape_from_an_encoder(images):
         embed_images(Flat(), images)
 
 
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 0}, {"batch_size": 2.5}, {"features": "x"}, {"on_error": "drop"}]
+)
+def test_bad_options(images, options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        embed_images(MeanColour(), images, **options)
+
+
+def test_bad_batch_size_of_texts():
+    with pytest.raises(
+        ValueError, match="batch_size must be 'auto' or an int of at least 1, got 0"
+    ):
+        embed_texts(MeanColour(), ["a"], batch_size=0)
+
+
+def test_values_that_are_not_finite_are_named(images):
+    class Overflowing(MeanColour):
+        def encode_images(self, images):
+            vectors = super().encode_images(images)
+            vectors[-1, 0] = np.inf
+            return vectors
+
+        def encode_texts(self, texts):
+            return np.full((len(texts), 3), np.nan)
+
+    with pytest.raises(ValueError, match="not finite for the image in row 3; a model in float16"):
+        embed_images(Overflowing(), images, batch_size=4)
+    with pytest.raises(ValueError, match="not finite for the text 'a'"):
+        embed_texts(Overflowing(), ["a"])
+
+
 def test_pooled_features_need_our_own_model(images):
     with pytest.raises(ValueError, match="MeanColour offers only 'projected'"):
         embed_images(MeanColour(), images, features="pooled")

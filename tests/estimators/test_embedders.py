@@ -326,8 +326,10 @@ def test_foreign_encoders_join_in():
     np.testing.assert_allclose(vectors, ColorEncoder().encode_images(X), rtol=1e-6)
     assert CLIPTextEmbedder(ColorEncoder()).fit_transform(["red", "blue"]).shape == (2, 4)
     assert len(CLIPImageEmbedder(ColorEncoder()).get_feature_names_out()) == 4
-    with pytest.raises(ValueError, match="offers only 'projected'"):
-        CLIPImageEmbedder(ColorEncoder(), features="pooled").transform(X)
+    pooled = CLIPImageEmbedder(ColorEncoder(), features="pooled")
+    for method in (pooled.fit, pooled.transform, lambda X: pooled.get_feature_names_out()):
+        with pytest.raises(ValueError, match="offers only 'projected'"):
+            method(X)
 
 
 def test_column_transformer_and_union(tmp_path):

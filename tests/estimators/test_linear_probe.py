@@ -151,3 +151,10 @@ def test_refuses_unusable_parameters(params):
 def test_refuses_to_predict_before_fit():
     with pytest.raises(NotFittedError):
         LinearProbe().predict(np.eye(3))
+
+
+@pytest.mark.parametrize("weight", [-1, np.nan, np.inf])
+def test_class_weights_out_of_range_are_named(weight):
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match=f"class_weight must .* got {weight} for class 1"):
+        LinearProbe(class_weight={1: weight}).fit(X, y)

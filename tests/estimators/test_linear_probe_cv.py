@@ -196,3 +196,16 @@ def test_refuses_unusable_parameters(params):
 def test_refuses_a_score_without_numbers():
     with pytest.raises(ValueError, match="scoring gave NaN for every C"):
         LinearProbeCV(scoring=lambda estimator, X, y: np.nan).fit(*load_iris(return_X_y=True))
+
+
+@pytest.mark.parametrize(
+    ("cv", "message"),
+    [
+        ([], "cv must give at least one split, got none"),
+        ([(np.arange(40), np.arange(40, 150))], "the training rows of fold 0 .* one class"),
+    ],
+)
+def test_folds_that_cannot_be_fitted_are_named(cv, message):
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match=message):
+        LinearProbeCV([1.0], cv=cv).fit(X, y)

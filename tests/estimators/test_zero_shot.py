@@ -8,6 +8,7 @@ import scipy.sparse
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
@@ -96,9 +97,69 @@ def test_an_encoder_without_a_logit_scale_gets_clips_own():
     assert classifier(model=encoder).fit().temperature_ == 0.01
 
 
-def test_too_low_a_temperature_is_refused():
-    with pytest.raises(ValueError, match="temperature must be at least 1e-06, got 1e-50"):
-        classifier(temperature=1e-50).fit()
+def test_a_logit_scale_may_be_a_parameter():
+    encoder = ColorEncoder()
+    encoder.logit_scale = torch.nn.Parameter(torch.tensor(20.0))
+    assert classifier(model=encoder).fit().temperature_ == 0.05
+
+
+@pytest.mark.parametrize("temperature", [1e-50, 1e40])
+def test_extreme_temperatures_are_refused(temperature):
+    with pytest.raises(ValueError, match="temperature must lie between 1e-06 and 1000000.0, got"):
+        classifier(temperature=temperature).fit()
+
+
+def test_the_temperature_changes_no_prediction():
+    X = np.random.default_rng(0).normal(size=(200, 4))
+    expected = classifier().fit().predict(X)
+    for temperature in (1e-6, 1.0, 1e6):
+        assert (classifier(temperature=temperature).fit().predict(X) == expected).all()
+
+
+def test_parameters_are_checked_in_predict_too():
+    fitted = classifier().fit().set_params(batch_size=0)
+    with pytest.raises(ValueError, match="The 'batch_size' parameter of ZeroShotClassifier"):
+        fitted.predict(solid("red"))
+
+
+def test_halves_that_do_not_belong_together():
+    class Mixed(ColorEncoder):
+        def encode_images(self, images):
+            return super().encode_images(images)[:, :3]
+
+    with pytest.raises(ValueError, match="images in 3 dimensions and texts in 4"):
+        classifier(model=Mixed()).fit().predict(solid("red"))
+
+
+@pytest.mark.parametrize(
+    ("y", "names"),
+    [
+        (pd.Series([3, 4], dtype="Int64"), ["3", "4"]),
+        (np.array([3.0, 4.0]), ["3", "4"]),
+        (pd.Series([True, False], dtype="boolean"), ["False", "True"]),
+        (pd.Series(["red", "blue"], dtype="category"), ["blue", "red"]),
+        (np.array([3, 4]), ["3", "4"]),
+    ],
+)
+def test_names_of_labels(y, names):
+    seen = []
+
+    class Noted(ColorEncoder):
+        def encode_texts(self, texts):
+            seen.extend(texts)
+            return super().encode_texts(texts)
+
+    assert len(classifier(None, model=Noted()).fit(None, y).classes_) == 2
+    assert sorted(seen) == names
+
+
+def test_meta_estimators_that_number_the_labels():
+    y = np.array(["red", "green", "blue"] * 3)
+    X = solid(*y)
+    with pytest.raises(ValueError, match="hand over a mapping such as {0: 'blue', ...}"):
+        VotingClassifier([("zero-shot", classifier())]).fit(X, y)
+    numbered = classifier({0: "blue", 1: "green", 2: "red"})
+    assert VotingClassifier([("zero-shot", numbered)]).fit(X, y).score(X, y) == 1
 
 
 def test_subset_order_and_repetition_do_not_matter():
@@ -223,6 +284,7 @@ def test_labels_of_y_are_the_names_without_classes():
         ({("a", 1): "red", ("b", 2): "blue"}, None, "labels in classes must be all str or all"),
         (["red", "blue"], [str(i) for i in range(9)], "['0', '1', '2', '3', '4', ...]"),
         ({"a": "red", "b": []}, None, "the names of class 'b' must be a str or a list of str"),
+        ({0: "red", 1: ["red"]}, None, "classes 0 and 1 have the same names: ['red']"),
         ({"a": "red", 1: "blue"}, None, "labels in classes must be all str or all numbers"),
         (["red", "blue"], ["red", "green"], "y holds labels that are not among classes: ['green']"),
         ({0: "red", 1: "blue"}, [0, 2], "y holds labels that are not among classes: [2]"),
@@ -269,6 +331,7 @@ def test_rejection():
     named = classifier(reject_below=0.5, reject_label="?").fit()
     assert named.predict(X).tolist() == ["red", "?", "blue"]
     assert classifier(reject_below=0.0).fit().predict(X)[1] in NAMES
+    assert classifier({-1: "red", 1: "blue"}).fit().predict(X).tolist()[::2] == [-1, 1]
 
 
 def test_rejection_may_be_asked_for_after_fit():

@@ -118,6 +118,11 @@ def test_too_small_a_vocabulary_is_refused():
         train_tokenizer(["a"], 300)
 
 
+def test_merges_that_are_cut_off_are_noticed(tokenizer):
+    with pytest.raises(ValueError, match="no merge makes .* symbols of the vocabulary"):
+        Tokenizer(tokenizer.vocab, tokenizer.merges[:-5])
+
+
 def test_pickle(tokenizer):
     copy = pickle.loads(pickle.dumps(tokenizer))
     assert copy.encode(KNOWN_TEXT) == KNOWN_IDS

@@ -175,7 +175,7 @@ def read_config(directory):
                 **_transformer(text),
             ),
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     preprocess, preprocess_path = read_preprocess(directory, config.vision.image_size)
     return config, preprocess, [path, preprocess_path]
@@ -237,13 +237,16 @@ def read_preprocess(directory, image_size):
         raise CheckpointError(
             f"{path} prepares images of {final} pixels, but the model takes {image_size}"
         )
-    preprocess = PreprocessConfig(
-        image_size=final,
-        mean=content["image_mean"],
-        std=content["image_std"],
-        interpolation=_RESAMPLE[content["resample"]],
-        resize_mode=mode,
-    )
+    try:
+        preprocess = PreprocessConfig(
+            image_size=final,
+            mean=content["image_mean"],
+            std=content["image_std"],
+            interpolation=_RESAMPLE[content["resample"]],
+            resize_mode=mode,
+        )
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     return preprocess, path
 
 

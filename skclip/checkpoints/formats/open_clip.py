@@ -91,8 +91,12 @@ def read_config(directory):
     path = directory / CONFIG
     content = read_json(path)
     model = content.get("model_cfg")
-    if not isinstance(model, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= model.keys():
+    parts = ("vision_cfg", "text_cfg")
+    if not isinstance(model, dict) or not {"embed_dim", *parts} <= model.keys():
         raise CheckpointError(f"{path} lacks model_cfg with embed_dim, vision_cfg and text_cfg")
+    for part in parts:
+        if not isinstance(model[part], dict):
+            raise CheckpointError(f"{path}: {part} must be an object, got {model[part]!r}")
     if model.get("multimodal_cfg"):
         raise CheckpointError(f"{path} describes a CoCa model, which has a decoder; {_ADAPTER}")
     if model.get("init_logit_bias") is not None:
@@ -116,7 +120,7 @@ def read_config(directory):
                 **_variant(text, activation, path),
             ),
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     preprocess = _preprocess(content.get("preprocess_cfg"), config.vision.image_size, path)
     return config, preprocess, [path]
