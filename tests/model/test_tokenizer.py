@@ -120,7 +120,12 @@ def test_too_small_a_vocabulary_is_refused():
 
 def test_merges_that_are_cut_off_are_noticed(tokenizer):
     with pytest.raises(ValueError, match="no merge makes .* symbols of the vocabulary"):
-        Tokenizer(tokenizer.vocab, tokenizer.merges[:-5])
+        Tokenizer(
+            tokenizer.vocab,
+            tokenizer.merges[:-5],
+            start_token=tokenizer.start_token,
+            end_token=tokenizer.end_token,
+        )
 
 
 def test_pickle(tokenizer):
