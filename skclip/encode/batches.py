@@ -213,7 +213,7 @@ def _unique(images):
     """Return the rows to embed and, for each row, which of those stands for it."""
     if not isinstance(images, (list, tuple, np.ndarray)):
         # it may decode its items on access, which is for the reading threads
-        return np.arange(len(images)), np.arange(len(images))
+        return range(len(images)), np.arange(len(images))
     position, first_rows = {}, []
     row_of = np.empty(len(images), dtype=np.intp)
     for row in range(len(images)):
