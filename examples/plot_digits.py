@@ -38,7 +38,7 @@ learn, judge = slice(0, 897), slice(897, None)
 names = dict(enumerate("zero one two three four five six seven eight nine".split()))
 zero_shot = ZeroShotClassifier(names, model="skclip/tiny").fit()
 accuracy = zero_shot.score(images[judge], y[judge])
-print(f"zero-shot, no labels:                  {accuracy:.1%}")
+print(f"zero-shot, no labels:                      {accuracy:.1%}")
 
 # %%
 # All labels: a linear probe
@@ -51,8 +51,8 @@ embeddings = CLIPImageEmbedder("skclip/tiny").fit_transform(images)
 Cs = np.logspace(-2, 4, 7)
 probe = LinearProbeCV(Cs).fit(embeddings[learn], y[learn])
 on_pixels = GridSearchCV(LogisticRegression(max_iter=5000), {"C": Cs}).fit(pixels[learn], y[learn])
-print(f"linear probe, 897 labels:              {probe.score(embeddings[judge], y[judge]):.1%}")
-print(f"logistic regression on pixels, the same: {on_pixels.score(pixels[judge], y[judge]):.1%}")
+print(f"linear probe, 897 labels:                  {probe.score(embeddings[judge], y[judge]):.1%}")
+print(f"logistic regression on pixels, 897 labels: {on_pixels.score(pixels[judge], y[judge]):.1%}")
 
 # %%
 # A few labels
