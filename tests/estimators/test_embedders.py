@@ -110,9 +110,9 @@ def test_set_output_and_feature_names(embedder, X):
     assert isinstance(frame, pd.DataFrame)
     assert frame.columns.tolist() == names
     np.testing.assert_array_equal(frame.to_numpy(), vectors)
-    series = pd.Series(X, index=range(100, 100 + len(X)))
-    frame = clone(embedder).set_output(transform="pandas").fit_transform(series)
-    assert frame.index.tolist() == series.index.tolist()
+    column = pd.DataFrame({"item": X}, index=range(100, 100 + len(X)))
+    frame = clone(embedder).set_output(transform="pandas").fit_transform(column)
+    assert frame.index.tolist() == column.index.tolist()
     frame = clone(embedder).set_output(transform="polars").fit_transform(X)
     assert frame.columns == names
     np.testing.assert_array_equal(frame.to_numpy(), vectors)
