@@ -59,10 +59,11 @@ rabbit radio rain red ring river road room rose salt sand school sea ship shoe s
 snow sock song spoon star stop sugar sun table taxi tea tiger time toy train tree van water
 white wind window wolf wood yellow yes zebra zoo
 """.split()
+TEMPLATES = ("a {}", "a picture of a {}")
 SIGNS = "+-=?!&@#%*/<>()[]$:;,."
 
 # What is drawn, as shares of all drawings.
-SHARES = {"digits": 0.4, "letters": 0.18, "words": 0.08, "numbers": 0.04, "signs": 0.03}
+SHARES = {"digits": 0.36, "letters": 0.18, "words": 0.06, "numbers": 0.02, "signs": 0.02}
 _CHUNK = 10_000
 _FONTS_A_CHUNK = 60
 
@@ -140,7 +141,7 @@ def make_model(captions):
     tokenizer = train_tokenizer(captions, vocab_size=1536, context_length=CONTEXT_LENGTH)
     config = CLIPConfig(
         embed_dim=192,
-        vision=VisionConfig(image_size=IMAGE_SIZE, width=16, layers=(2, 2, 2, 2), patch_size=None),
+        vision=VisionConfig(image_size=IMAGE_SIZE, width=20, layers=(2, 2, 2, 2), patch_size=None),
         text=TextConfig(len(tokenizer.vocab), CONTEXT_LENGTH, width=128, layers=2),
     )
     return CLIP(config), tokenizer
@@ -151,9 +152,9 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fonts", default="/usr/share/fonts", help="folder searched for fonts")
     parser.add_argument("--out", required=True, help="directory for the model")
-    parser.add_argument("--steps", type=int, default=4000, help="optimizer steps")
+    parser.add_argument("--steps", type=int, default=4800, help="optimizer steps")
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--drawings", type=int, default=200_000, help="different drawings")
+    parser.add_argument("--drawings", type=int, default=320_000, help="different drawings")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
@@ -182,7 +183,7 @@ def main(arguments=None):
         random_state=args.seed,
     )
     trainer.fit((images, captions), checkpoint=checkpoint, verbose=1)
-    save_checkpoint(out, model, tokenizer, preprocess, dtype="float16")
+    save_checkpoint(out, model, tokenizer, preprocess, templates=TEMPLATES, dtype="float16")
     checkpoint.unlink()
     print(f"saved to {out}; mean loss of the last steps {trainer.losses_[-100:].mean():.3f}")
 
