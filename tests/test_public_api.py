@@ -10,8 +10,13 @@ from numpydoc.docscrape import NumpyDocString
 
 import skclip
 
-CALLABLES = [name for name in skclip.__all__ if callable(getattr(skclip, name))]
-ESTIMATORS = [name for name in CALLABLES if hasattr(getattr(skclip, name), "get_params")]
+CALLABLES = [
+    getattr(module, name)
+    for module in (skclip, skclip.datasets, skclip.pretrain)
+    for name in module.__all__
+    if callable(getattr(module, name))
+]
+ESTIMATORS = [public for public in CALLABLES if hasattr(public, "get_params")]
 
 
 def test_importing_skclip_imports_neither_torch_nor_sklearn():
@@ -32,16 +37,15 @@ def test_unknown_name():
         _ = skclip.nonsense
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
-def test_constructor_keeps_the_house_rules(name):
-    parameters = list(inspect.signature(getattr(skclip, name)).parameters.values())
+@pytest.mark.parametrize("public", ESTIMATORS)
+def test_constructor_keeps_the_house_rules(public):
+    parameters = list(inspect.signature(public).parameters.values())
     assert len(parameters) <= 10
     assert all(p.kind is p.KEYWORD_ONLY for p in parameters[1:])
 
 
-@pytest.mark.parametrize("name", CALLABLES)
-def test_docstring_names_every_parameter(name):
-    public = getattr(skclip, name)
+@pytest.mark.parametrize("public", CALLABLES)
+def test_docstring_names_every_parameter(public):
     doc = NumpyDocString(inspect.getdoc(public))
     documented = [n.strip() for p in doc["Parameters"] for n in p.name.split(",")]
     if not issubclass_of_exception(public):
