@@ -335,8 +335,9 @@ def _interrupts_between_steps(enabled):
 
     Yields a function that is called after each step with what is to be done before leaving.
     """
-    # Python allows signal handlers in the main thread only
-    if not enabled or threading.current_thread() is not threading.main_thread():
+    # Python allows signal handlers in the main thread only; what runs under nohup ignores Ctrl-C
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not enabled or not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield lambda save: None
         return
     interrupted = threading.Event()

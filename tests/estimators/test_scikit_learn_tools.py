@@ -85,8 +85,9 @@ def test_zero_shot_with_unsorted_classes_has_the_right_log_loss(paths, y):
     assert classifier.classes_.tolist() == ["0", "3", "7"]
     by_hand = -np.log([row[["0", "3", "7"].index(label)] for row, label in zip(proba, y)])  # noqa: B905
     for score, (_, test) in zip(scores, folds, strict=True):
-        assert -score == pytest.approx(by_hand[test].mean(), rel=1e-4)
-    assert log_loss(y, proba) == pytest.approx(by_hand.mean(), rel=1e-5)
+        assert -score == pytest.approx(by_hand[test].mean(), rel=1e-3, abs=1e-6)
+    assert log_loss(y, proba) == pytest.approx(by_hand.mean(), rel=1e-3, abs=1e-6)
+    assert by_hand.mean() < 0.5
 
 
 def test_zero_shot_behind_the_embedder_equals_zero_shot_on_images(paths):

@@ -80,7 +80,27 @@ def drawings(epoch):
     return np.roll(IMAGES, epoch, axis=1), CAPTIONS
 
 
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C through, which a test run in the background ignores."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+def test_an_ignored_ctrl_c_stays_ignored(tmp_path):
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        trainer = make_trainer(n_steps=3, loss=InterruptedLoss(1))
+        trainer.fit((IMAGES, CAPTIONS), checkpoint=tmp_path / "run.pt")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert len(trainer.losses_) == 3
+
+
 # two steps an epoch: interrupted within and at the end of one
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("step", [4, 5])
 @pytest.mark.parametrize("data", [(IMAGES, CAPTIONS), drawings], ids=["arrays", "callable"])
 def test_resumes_to_the_same_result(tmp_path, step, data):
