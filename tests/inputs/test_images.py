@@ -6,7 +6,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -124,21 +124,18 @@ class TestKindsOfItem:
     def test_bfloat16(self):
         assert read(torch.ones(3, 2, 2, dtype=torch.bfloat16)).min() == 255
 
-    @settings(deadline=None)
     @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)))
     def test_grey_arrays(self, grey):
         expected = np.stack([grey] * 3, axis=-1)
         for item in (grey, grey[..., None], grey / 255, torch.from_numpy(grey)[None]):
             np.testing.assert_array_equal(read(item), expected)
 
-    @settings(deadline=None)
     @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(4))))
     def test_alpha_is_laid_over_white(self, rgba):
         alpha = rgba[..., 3:] / 255
         over_white = rgba[..., :3] * alpha + 255 * (1 - alpha)
         np.testing.assert_allclose(read(rgba), over_white, rtol=0, atol=0.51)
 
-    @settings(deadline=None)
     @given(
         hnp.arrays(
             st.sampled_from([np.float16, np.float32, np.float64]),
@@ -207,7 +204,6 @@ def test_each_failure_is_one_error_with_row_and_cause(item, cause):
 
 
 class TestKeys:
-    @settings(deadline=None)
     @given(st.data())
     def test_arrays_have_equal_keys_where_they_are_equal(self, data):
         arrays = hnp.arrays(

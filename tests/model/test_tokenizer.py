@@ -62,7 +62,7 @@ def test_hard_texts_equal_open_clip(tokenizer, reference, text):
     assert tokenizer.encode(text) == reference.encode(text)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(st.lists(st.text(max_size=40), min_size=100, max_size=100))
 def test_any_unicode_equals_open_clip(tokenizer, reference, texts):
     for text in texts:
@@ -90,7 +90,6 @@ def test_long_text_keeps_its_end_token_and_warns_once(tokenizer, reference):
     assert ids[2, -1] == tokenizer.end_id
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(alphabet="abc def", max_size=20), max_size=20), st.integers(514, 530))
 def test_trained_vocabulary_is_bounded_and_lossless(texts, vocab_size):
     tokenizer = train_tokenizer(texts, vocab_size, context_length=64)
