@@ -61,9 +61,45 @@ def embed_images(
     MissingImageWarning
         Once, with the number of rows that became NaN, with ``on_error="nan"``.
     """
-    _check_batch_size(batch_size)
     if on_error not in ("raise", "nan"):
         raise ValueError(f"on_error must be 'raise' or 'nan', got {on_error!r}")
+    options = {"features": features, "batch_size": batch_size, "n_jobs": n_jobs}
+    vectors, errors = embed_readable_images(
+        encoder, images, **options, stop_at_error=on_error == "raise", verbose=verbose
+    )
+    if errors:
+        first = min(errors)
+        warnings.warn(
+            f"{len(errors)} of {len(vectors)} images could not be read and became rows of NaN; the "
+            f"first: {ImageReadError(first, errors[first])}",
+            MissingImageWarning,
+            stacklevel=2,
+        )
+    return vectors
+
+
+def embed_readable_images(
+    encoder,
+    images,
+    *,
+    features="projected",
+    batch_size="auto",
+    n_jobs=None,
+    stop_at_error=False,
+    verbose=0,
+):
+    """Embed the images that can be read, and say of the others why not.
+
+    Parameters are those of `embed_images`.
+
+    Returns
+    -------
+    vectors : ndarray of shape (n_images, n_features), float32
+        NaN where the image could not be read.
+    errors : dict of int to str
+        Row and cause.
+    """
+    _check_batch_size(batch_size)
     images = as_images(images)
     prepare, forward = _image_steps(encoder, features)
     if batch_size == "auto":
@@ -83,9 +119,9 @@ def embed_images(
             readable = []
             for position, (row, item) in enumerate(zip(rows, prepared, strict=True)):
                 if isinstance(item, ImageReadError):
-                    if on_error == "raise":
+                    if stop_at_error:
                         raise item
-                    errors[row] = str(item)  # the exception itself would hold on to its frames
+                    errors[row] = item.cause  # the exception itself would hold on to its frames
                 else:
                     readable.append(position)
             if readable:
@@ -97,15 +133,12 @@ def embed_images(
             progress.update(len(rows))
     if vectors is None:
         vectors = np.full((len(first_rows), embedding_width(encoder, features)), np.nan, np.float32)
+    if len(first_rows) == len(images):
+        return vectors, errors
     if errors:
-        n_bad = sum(first_rows[i] in errors for i in row_of)
-        warnings.warn(
-            f"{n_bad} of {len(images)} images could not be read and became rows of NaN; the first: "
-            f"{errors[min(errors)]}",
-            MissingImageWarning,
-            stacklevel=2,
-        )
-    return vectors if len(first_rows) == len(images) else vectors[row_of]
+        of_first = {row_of[row]: cause for row, cause in errors.items()}
+        errors = {row: of_first[i] for row, i in enumerate(row_of) if i in of_first}
+    return vectors[row_of], errors
 
 
 def embed_texts(encoder, texts, *, batch_size="auto", verbose=0):
