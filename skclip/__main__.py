@@ -1,0 +1,8 @@
+"""``python -m skclip``."""
+
+import sys
+
+from skclip.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

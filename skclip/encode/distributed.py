@@ -1,0 +1,98 @@
+"""Embedding on the workers of a Dask cluster."""
+
+import os
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import replace
+
+from skclip.checkpoints.resolve import list_models
+
+_PARTS_PER_WORKER = 2  # one is embedded, the next is there when it is done
+
+
+@contextmanager
+def cluster(address, recipe):
+    """Connect to a cluster.
+
+    Parameters
+    ----------
+    address : str
+        The scheduler's address, such as "tcp://10.0.0.1:8786".
+    recipe : Recipe
+
+    Yields
+    ------
+    described : dict
+        What the recipe's `describe` says on a worker.
+    embed_all : callable
+        A generator function from jobs (key, images), which it takes a few at a time, to (key,
+        what the recipe's `embed` returns), in the order of completion.
+
+    Raises
+    ------
+    ImportError
+        If Dask is not installed.
+    OSError
+        If the cluster cannot be reached, or a job kills its workers.
+
+    Notes
+    -----
+    The jobs of a worker that dies go to others; that is Dask's doing. Vectors come back to the
+    caller, so workers need the images and the model, but no folder to write to.
+    """
+    try:
+        from dask.distributed import Client, KilledWorker, as_completed
+    except ImportError as error:
+        raise ImportError(
+            "a Dask scheduler needs dask.distributed; install it with: pip install 'skclip[dask]'"
+        ) from error
+    recipe = _with_absolute_paths(recipe)
+    try:
+        client = Client(address, set_as_default=False)
+    except OSError as error:
+        raise OSError(f"no Dask scheduler answers at {address!r}: {error}") from error
+
+    def embed_all(jobs, tick):
+        def submit():
+            for key, images in jobs:
+                future = client.submit(_embed, recipe, images, described, pure=False)
+                keys[future] = key
+                completed.add(future)
+                if len(keys) >= _PARTS_PER_WORKER * max(len(client.nthreads()), 1):
+                    return
+
+        keys, completed = {}, as_completed()
+        submit()
+        for future in completed:
+            yield keys.pop(future), future.result()
+            future.release()
+            submit()
+
+    with client:
+        try:
+            described = client.submit(_describe, recipe, pure=False).result()
+            # whatever device a worker has
+            recipe = replace(recipe, dtype=described["dtype"])
+            yield described, embed_all
+        except KilledWorker as error:
+            raise OSError(
+                f"the same images were on every worker that died ({error}); start workers with "
+                "more memory, or lower batch_size or rows_per_shard"
+            ) from error
+        except CancelledError as error:
+            raise OSError(f"the connection to the Dask scheduler at {address!r} broke") from error
+
+
+def _describe(recipe):
+    return recipe.describe()
+
+
+def _embed(recipe, images, described):
+    return recipe.embed(images, described)
+
+
+def _with_absolute_paths(recipe):
+    model, cache = recipe.model, recipe.cache
+    if list_models().get(model) != "bundled" and os.path.exists(model):
+        model = os.path.abspath(model)
+    return replace(recipe, model=model, cache=cache and os.path.abspath(cache))
