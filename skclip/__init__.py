@@ -16,6 +16,7 @@ _HOME = {
     "ZeroShotClassifier": "skclip.estimators.zero_shot",
     "OpenCLIPEncoder": "skclip.encode.adapters",
     "SentenceTransformerEncoder": "skclip.encode.adapters",
+    "EmbeddingStore": "skclip.encode.store",
     "load_encoder": "skclip.encode.encoder",
     "list_models": "skclip.checkpoints.resolve",
     "CheckpointError": "skclip.exceptions",

@@ -1,25 +1,26 @@
-"""Whole collections of images and texts through any encoder: threads, batches, bad rows.
+"""Whole collections of images through any encoder: threads, batches, bad rows, a store.
 
-An encoder here is any object with ``encode_images(images) -> (n, d)`` and
-``encode_texts(texts) -> (n, d)``. Our own has two steps more, which let the reading threads do the
-resizing too: ``prepare_image(image)`` and ``encode_prepared(list)``.
+An encoder here is any object with ``encode_images(images) -> (n, d)``. Our own has two steps more,
+which let the reading threads do the resizing too: ``read_pixels(item, row)`` and
+``encode_pixels(list, features)``. It also says how many images make a good batch
+(``images_per_batch``) and how many threads may run it at once (``n_threads``).
 """
 
 import warnings
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from itertools import islice
 from numbers import Integral
 
-import joblib
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
+from skclip.encode.cache_keys import image_content
+from skclip.encode.cached import cached_rows
+from skclip.encode.threads import ahead, computing_threads, in_order, reading_threads
+from skclip.encode.vectors import Rows, as_vectors, check_features, embedding_width
 from skclip.exceptions import ImageReadError, MissingImageWarning
 from skclip.inputs.images import as_images, image_key, read_image
-from skclip.inputs.texts import as_texts
+
+# a foreign encoder is not asked to run in several threads
+DEFAULT_BATCH_SIZE = 64
 
 
 def embed_images(
@@ -29,6 +30,7 @@ def embed_images(
     features="projected",
     batch_size="auto",
     n_jobs=None,
+    cache=None,
     on_error="raise",
     verbose=0,
 ):
@@ -43,6 +45,8 @@ def embed_images(
     batch_size : int or "auto", default="auto"
     n_jobs : int or None, default=None
         Reading threads; None means as many as torch may use.
+    cache : None, "memory", path or EmbeddingStore, default=None
+        Where vectors are looked up and kept.
     on_error : {"raise", "nan"}, default="raise"
     verbose : int, default=0
         Above 0 a progress bar is shown.
@@ -63,9 +67,15 @@ def embed_images(
     """
     if on_error not in ("raise", "nan"):
         raise ValueError(f"on_error must be 'raise' or 'nan', got {on_error!r}")
-    options = {"features": features, "batch_size": batch_size, "n_jobs": n_jobs}
     vectors, errors = embed_readable_images(
-        encoder, images, **options, stop_at_error=on_error == "raise", verbose=verbose
+        encoder,
+        images,
+        features=features,
+        batch_size=batch_size,
+        n_jobs=n_jobs,
+        cache=cache,
+        stop_at_error=on_error == "raise",
+        verbose=verbose,
     )
     if errors:
         first = min(errors)
@@ -85,6 +95,7 @@ def embed_readable_images(
     features="projected",
     batch_size="auto",
     n_jobs=None,
+    cache=None,
     stop_at_error=False,
     verbose=0,
 ):
@@ -99,40 +110,67 @@ def embed_readable_images(
     errors : dict of int to str
         Row and cause.
     """
-    _check_batch_size(batch_size)
+    check_batch_size(batch_size)
     images = as_images(images)
-    prepare, forward = _image_steps(encoder, features)
-    if batch_size == "auto":
-        batch_size = default_batch_size(encoder)
+    read_item, encode = _image_steps(encoder, features)
 
     def read(row):
         try:
-            return prepare(read_image(_item(images, row), row=row))
+            return read_item(_item(images, row), row)
         except ImageReadError as error:
             return error
 
+    def compute(batch):
+        readable = [
+            (row, item)
+            for row, item in zip(*batch, strict=True)
+            if not isinstance(item, ImageReadError)
+        ]
+        unreadable = [item for item in batch[1] if isinstance(item, ImageReadError)]
+        if not readable or (unreadable and stop_at_error):
+            return [], None, unreadable
+        rows, items = map(list, zip(*readable, strict=True))
+        return rows, as_vectors(encode(items), "image in row", rows), unreadable
+
+    def content(row, store):
+        try:
+            return image_content(_item(images, row), getattr(store, "hash_files", False))
+        except ImageReadError:
+            return None
+
+    def take(rows, vectors):
+        collected[row_of[rows]] = vectors
+        progress.update(len(rows))
+
     first_rows, row_of = _unique(images)
-    vectors, errors = None, {}
-    progress = tqdm(total=len(first_rows), unit="image", disable=not verbose)
-    with progress, _reading_threads(n_jobs) as pool:
-        for rows, prepared in _ahead(pool, read, first_rows, batch_size):
-            readable = []
-            for position, (row, item) in enumerate(zip(rows, prepared, strict=True)):
-                if isinstance(item, ImageReadError):
+    collected, errors = Rows(len(first_rows)), {}
+    n_threads = getattr(encoder, "n_threads", 1)
+    if batch_size == "auto":
+        batch_size = getattr(encoder, "images_per_batch", DEFAULT_BATCH_SIZE)
+        batch_size = max(1, min(batch_size, -(-len(first_rows) // n_threads)))
+    n_threads = min(n_threads, -(-len(first_rows) // batch_size))
+
+    with (
+        tqdm(total=len(first_rows), unit="image", disable=not verbose) as progress,
+        cached_rows(cache, encoder, ("image", features), content) as cached,
+        reading_threads(n_jobs) as readers,
+        computing_threads(n_threads) as computers,
+    ):
+        for rows in cached.passes(first_rows, take):
+            batches = ahead(readers, read, rows, batch_size, n_ahead=1 + n_threads)
+            for (asked, _), future in in_order(computers, compute, batches, n_ahead=n_threads):
+                rows, vectors, unreadable = future.result()
+                if unreadable:
                     if stop_at_error:
-                        raise item
-                    errors[row] = item.cause  # the exception itself would hold on to its frames
-                else:
-                    readable.append(position)
-            if readable:
-                embedded = _as_vectors(forward([prepared[i] for i in readable]), len(readable))
-                _check_finite(embedded, "image in row", [rows[i] for i in readable])
-                if vectors is None:
-                    vectors = np.full((len(first_rows), embedded.shape[1]), np.nan, np.float32)
-                vectors[row_of[[rows[i] for i in readable]]] = embedded
-            progress.update(len(rows))
-    if vectors is None:
-        vectors = np.full((len(first_rows), embedding_width(encoder, features)), np.nan, np.float32)
+                        raise unreadable[0]
+                    # the exceptions themselves would hold on to their frames
+                    errors |= {error.row: error.cause for error in unreadable}
+                    cached.release([error.row for error in unreadable])
+                if rows:
+                    collected[row_of[rows]] = vectors
+                    cached.put(rows, vectors)
+                progress.update(len(asked))
+    vectors = collected.to_numpy(lambda: embedding_width(encoder, features))
     if len(first_rows) == len(images):
         return vectors, errors
     if errors:
@@ -141,105 +179,17 @@ def embed_readable_images(
     return vectors[row_of], errors
 
 
-def embed_texts(encoder, texts, *, batch_size="auto", verbose=0):
-    """Embed a collection of texts; equal ones are embedded once.
-
-    Parameters
-    ----------
-    encoder : Encoder
-    texts : list, Series or column of str
-    batch_size : int or "auto", default="auto"
-    verbose : int, default=0
-
-    Returns
-    -------
-    ndarray of shape (n_texts, embed_dim), float32
-    """
-    _check_batch_size(batch_size)
-    texts = as_texts(texts)
-    if batch_size == "auto":
-        batch_size = default_batch_size(encoder)
-    if hasattr(encoder, "encode_tokens"):
-        items = [tuple(row) for row in encoder.tokenizer.encode_batch(texts)]
-        forward = encoder.encode_tokens
-    else:
-        items, forward = texts, encoder.encode_texts
-    # by length, so that a batch holds little padding
-    unique = sorted(dict.fromkeys(items), key=len)
-    position = {item: i for i, item in enumerate(unique)}
-    vectors = []
-    with tqdm(total=len(unique), unit="text", disable=not verbose) as progress:
-        for start in range(0, len(unique), batch_size):
-            batch = unique[start : start + batch_size]
-            vectors.append(_as_vectors(forward(batch), len(batch)))
-            _check_finite(vectors[-1], "text", batch)
-            progress.update(len(batch))
-    return np.concatenate(vectors)[[position[item] for item in items]]
-
-
-def embedding_width(encoder, features="projected"):
-    """Return the number of columns that an encoder's embeddings have."""
-    if features == "pooled":
-        _check_features(encoder, features)
-        return encoder.pooled_dim
-    if getattr(encoder, "embed_dim", None) is None:
-        return np.shape(encoder.encode_texts(["a"]))[1]
-    return encoder.embed_dim
-
-
-def default_batch_size(encoder):
-    """Return a batch size that fills the encoder's device; a foreign encoder gets 64."""
-    return 256 if str(getattr(encoder, "device", "")).startswith("cuda") else 64
-
-
-def normalize_rows(vectors):
-    """Scale rows to unit length, in place; a row of zeros stays as it is."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors /= np.where(norms == 0, 1, norms)
-    return vectors
-
-
-def _image_steps(encoder, features):
-    _check_features(encoder, features)
-    if hasattr(encoder, "prepare_image"):
-        return encoder.prepare_image, lambda batch: encoder.encode_prepared(batch, features)
-    return (lambda image: image), encoder.encode_images
-
-
-def _check_batch_size(batch_size):
+def check_batch_size(batch_size):
+    """Refuse what is no batch size."""
     if batch_size != "auto" and not (isinstance(batch_size, Integral) and batch_size >= 1):
         raise ValueError(f"batch_size must be 'auto' or an int of at least 1, got {batch_size!r}")
 
 
-def _check_features(encoder, features):
-    if features not in ("projected", "pooled"):
-        raise ValueError(f"features must be 'projected' or 'pooled', got {features!r}")
-    if features == "pooled" and not hasattr(encoder, "pooled_dim"):
-        raise ValueError(
-            "features='pooled' needs a model loaded by skclip; "
-            f"{type(encoder).__name__} offers only 'projected'"
-        )
-
-
-def _check_finite(embedded, what, names):
-    if not np.isfinite(embedded).all():
-        row = int(np.flatnonzero(~np.isfinite(embedded).all(axis=1))[0])
-        raise ValueError(
-            f"the encoder gave values that are not finite for the {what} {names[row]!r}; "
-            "a model in float16 may overflow: use float32 or bfloat16"
-        )
-
-
-def _as_vectors(embedded, n_rows):
-    if isinstance(embedded, torch.Tensor):
-        embedded = embedded.detach().float().cpu().numpy()
-    embedded = np.asarray(embedded, dtype=np.float32)
-    if embedded.ndim != 2 or len(embedded) != n_rows:
-        raise ValueError(
-            f"the encoder must return one row for each of {n_rows} inputs, got an array of shape "
-            f"{embedded.shape}"
-        )
-    return embedded
+def _image_steps(encoder, features):
+    check_features(encoder, features)
+    if hasattr(encoder, "read_pixels"):
+        return encoder.read_pixels, lambda batch: encoder.encode_pixels(batch, features)
+    return lambda item, row: read_image(item, row=row), encoder.encode_images
 
 
 def _unique(images):
@@ -267,27 +217,3 @@ def _item(images, row):
     except Exception as error:  # whatever a lazy sequence meets when it looks its item up
         cause = f"the collection does not give it ({type(error).__name__}: {error})"
         raise ImageReadError(row, cause) from error
-
-
-@contextmanager
-def _reading_threads(n_jobs):
-    # torch's number is the cores that are free for us: joblib lowers it in its worker processes
-    n_threads = torch.get_num_threads() if n_jobs is None else joblib.effective_n_jobs(n_jobs)
-    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="skclip-read")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ahead(pool, function, items, batch_size):
-    """Yield batches of (items, results) in order, computing at most two batches ahead."""
-    items = iter(items)
-    waiting = deque()
-    while True:
-        while len(waiting) < 3 and (batch := list(islice(items, batch_size))):
-            waiting.append((batch, [pool.submit(function, item) for item in batch]))
-        if not waiting:
-            return
-        batch, futures = waiting.popleft()
-        yield batch, [future.result() for future in futures]

@@ -13,9 +13,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from skclip.checkpoints.resolve import DEFAULT_MODEL
-from skclip.encode.batches import embed_readable_images, normalize_rows
+from skclip.encode.batches import embed_readable_images
 from skclip.encode.devices import resolve_dtype
 from skclip.encode.encoder import load_encoder
+from skclip.encode.vectors import normalize_rows
 from skclip.inputs.sources import import_parquet
 
 ROWS_PER_SHARD = 4096
@@ -64,6 +65,12 @@ class Recipe:
             "normalize": self.normalize,
             "dtype": str(dtype).removeprefix("torch."),
         }
+
+    def check(self):
+        """Return what `describe` says, after a trial that tells of an impossible option."""
+        described = self.describe()
+        self.embed([None], described)
+        return described
 
     def embed(self, images, described, tick=None):
         """Embed images.
@@ -200,12 +207,15 @@ def embed_collection(
         n_errors = _finished_parts(out, run)
         n_rows_before = sum(min(rows_per_shard, run["rows"] - i * rows_per_shard) for i in n_errors)
 
-        def rows_of(index):
-            start = index * rows_per_shard
-            return collection.rows(start, min(start + rows_per_shard, len(collection)))
+        waiting = {}
 
-        missing = (i for i in range(-(-len(collection) // rows_per_shard)) if i not in n_errors)
-        jobs = ((index, rows_of(index).images) for index in missing)
+        def jobs():
+            for index, start in enumerate(range(0, len(collection), rows_per_shard)):
+                if index not in n_errors:
+                    stop = min(start + rows_per_shard, len(collection))
+                    waiting[index] = collection.rows(start, stop)
+                    yield index, waiting[index].images
+
         with tqdm(
             total=len(collection), initial=n_rows_before, unit="image", disable=not verbose
         ) as progress:
@@ -214,8 +224,8 @@ def embed_collection(
             def tick(count):
                 progress.update(n_written + count - progress.n)
 
-            for index, (vectors, errors) in embed_all(jobs, tick):
-                _write_part(out, index, rows_of(index), vectors, errors, run)
+            for index, (vectors, errors) in embed_all(jobs(), tick):
+                _write_part(out, index, waiting.pop(index), vectors, errors, run)
                 n_errors[index] = len(errors)
                 n_written += len(vectors)
                 tick(0)
@@ -231,7 +241,7 @@ def _workplace(recipe, scheduler):
         with cluster(scheduler, recipe) as place:
             yield place
         return
-    described = recipe.describe()
+    described = recipe.check()
 
     def embed_all(jobs, tick):
         for index, images in jobs:

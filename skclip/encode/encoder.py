@@ -6,17 +6,23 @@ from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
+import PIL
 import torch
 
 from skclip.checkpoints.load import load_checkpoint
 from skclip.checkpoints.resolve import DEFAULT_MODEL, identify
-from skclip.encode.batches import embed_images, embed_texts
+from skclip.encode.batches import embed_images
 from skclip.encode.devices import resolve_device, resolve_dtype
-from skclip.encode.preprocess import normalize, resize_and_crop
+from skclip.encode.preprocess import normalize
+from skclip.encode.reading import read_pixels
+from skclip.encode.texts import embed_texts
+from skclip.encode.threads import free_cores
 from skclip.exceptions import CheckpointError
-from skclip.model.tokenizer import pad
+from skclip.model.inference import InferenceText, image_tower_for_inference
+from skclip.model.prefixes import share_prefixes
 
 MAX_LOADED_MODELS = 4
+_PREPROCESS = ("fast", "exact")
 
 _loaded = OrderedDict()
 _loading = {}
@@ -31,10 +37,11 @@ class CLIPEncoder:
     Parameters
     ----------
     checkpoint : Checkpoint
-        Model, tokenizer, preprocessing; the model is moved and cast in place.
+        Model, tokenizer, preprocessing.
     device : torch.device
     dtype : torch.dtype
-    reload_from : tuple (model, device, dtype) of str or None, default=None
+    preprocess : {"fast", "exact"}, default="fast"
+    reload_from : tuple of str or None, default=None
         What `load_encoder` was asked for, with which a pickle finds the weights again; None puts
         them into the pickle.
 
@@ -48,26 +55,47 @@ class CLIPEncoder:
         The factor on cosine similarities (1 / temperature).
     fingerprint : str
         Names the weights, the tokenizer and the preprocessing.
+    variant : str
+        What else decides the vectors' last digits: how images are prepared, and the number format.
     templates : tuple of str
         Prompt templates the model was trained for.
     device : torch.device
+    images_per_batch, tokens_per_batch : int
+        What fills the device, or one core, without much memory.
     """
 
-    def __init__(self, checkpoint, *, device, dtype, reload_from=None):
+    def __init__(self, checkpoint, *, device, dtype, preprocess="fast", reload_from=None):
+        model = checkpoint.model.eval().requires_grad_(False)
         # before the cast: bfloat16 has three digits
-        self.logit_scale = float(checkpoint.model.logit_scale.detach().double().exp())
-        self._checkpoint = checkpoint
-        self._model = checkpoint.model.eval().requires_grad_(False).to(device, dtype)
+        self.logit_scale = float(model.logit_scale.detach().double().exp())
+        self._images = image_tower_for_inference(model.visual, device=device, dtype=dtype)
+        self._texts = InferenceText(model.text, device, dtype)
+        # the towers hold the weights; the model itself is for a pickle that cannot find them again
+        self._checkpoint = checkpoint if reload_from is None else replace(checkpoint, model=None)
         self._dtype = dtype
+        self._exact = preprocess == "exact"
         self._reload_from = reload_from
         self.device = device
         self.tokenizer = checkpoint.tokenizer
         self.preprocess = checkpoint.preprocess
         self.fingerprint = checkpoint.fingerprint
         self.templates = checkpoint.templates
-        config = self._model.config
+        dtype_name = str(dtype).removeprefix("torch.")
+        self.variant = f"{preprocess} preprocessing, Pillow {PIL.__version__}, {dtype_name}"
+        config = model.config
         self.embed_dim = config.embed_dim
         self.pooled_dim = config.vision.width * (32 if config.vision.is_resnet else 1)
+        on_cpu = device.type == "cpu"
+        self.images_per_batch = _images_per_core(config.vision) if on_cpu else 256
+        self.tokens_per_batch = 1024 if on_cpu else 16384
+
+    @property
+    def n_threads(self):
+        """How many threads may encode at once: on the CPU one a core, elsewhere two.
+
+        While one of the two waits for the device, the other one feeds it.
+        """
+        return free_cores() if self.device.type == "cpu" else 2
 
     def encode_images(self, images, **options):
         """Embed images; `options` are those of `skclip.encode.batches.embed_images`.
@@ -87,25 +115,30 @@ class CLIPEncoder:
         """
         return embed_texts(self, texts, **options)
 
-    def prepare_image(self, image):
-        """Resize and crop one RGB picture to uint8 pixels, (height, width, 3)."""
-        return resize_and_crop(image, self.preprocess)
+    def read_pixels(self, item, row):
+        """Read, resize and crop one image to uint8 pixels, (size, size, 3)."""
+        return read_pixels(item, row=row, config=self.preprocess, exact=self._exact)
 
     @torch.inference_mode()
-    def encode_prepared(self, prepared, features="projected"):
-        """Embed a list of prepared pictures."""
-        pixels = torch.from_numpy(np.stack(prepared)).to(self.device)
+    def encode_pixels(self, pixels, features="projected"):
+        """Embed a list of what `read_pixels` returned."""
+        pixels = torch.from_numpy(np.stack(pixels))
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory()
+        pixels = pixels.to(self.device, non_blocking=True)
         pixels = normalize(pixels, self.preprocess).to(self._dtype)
-        vectors = self._model.visual.pool(pixels)
+        vectors = self._images.pool(pixels)
         if features == "projected":
-            vectors = self._model.visual.project(vectors)
+            vectors = self._images.project(vectors)
         return vectors.float().cpu().numpy()
 
     @torch.inference_mode()
     def encode_tokens(self, rows):
-        """Embed sequences of token ids, start and end token included."""
-        token_ids = pad([list(row) for row in rows], self.tokenizer.end_id).to(self.device)
-        return self._model.encode_text(token_ids).float().cpu().numpy()
+        """Embed sequences of token ids, start and end token included.
+
+        Those that begin alike should stand next to each other.
+        """
+        return self._texts(share_prefixes(rows).to(self.device)).float().cpu().numpy()
 
     def __sklearn_clone__(self):
         return self
@@ -113,14 +146,15 @@ class CLIPEncoder:
     def __reduce__(self):
         if self._reload_from is not None:
             return _reload, (self.fingerprint, *self._reload_from)
-        on_cpu = replace(self._checkpoint, model=copy.deepcopy(self._model).cpu())
-        return _rebuild, (on_cpu, str(self._dtype).removeprefix("torch."), self.logit_scale)
+        on_cpu = replace(self._checkpoint, model=copy.deepcopy(self._checkpoint.model).cpu())
+        dtype, preprocess = str(self._dtype).removeprefix("torch."), _PREPROCESS[self._exact]
+        return _rebuild, (on_cpu, dtype, preprocess)
 
     def __repr__(self):
         return f"<CLIPEncoder of {self._checkpoint.source}, {self.embed_dim} dimensions>"
 
 
-def load_encoder(model=DEFAULT_MODEL, *, device="auto", dtype="auto"):
+def load_encoder(model=DEFAULT_MODEL, *, device="auto", dtype="auto", preprocess="fast"):
     """Load a model for inference; the same one is loaded once in a process.
 
     Parameters
@@ -133,6 +167,9 @@ def load_encoder(model=DEFAULT_MODEL, *, device="auto", dtype="auto"):
         "auto" is the first CUDA card, or the CPU.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
         "auto" is bfloat16 on CUDA and float32 elsewhere.
+    preprocess : {"fast", "exact"}, default="fast"
+        "exact" resizes with Pillow, bit for bit as published; "fast" is at most one grey level
+        away from it in any pixel, and two to three times as fast.
 
     Returns
     -------
@@ -154,17 +191,19 @@ def load_encoder(model=DEFAULT_MODEL, *, device="auto", dtype="auto"):
     >>> encoder.encode_texts(["a red circle", "the digit three"]).shape == (2, encoder.embed_dim)
     True
     """
+    if preprocess not in _PREPROCESS:
+        raise ValueError(f"preprocess must be 'fast' or 'exact', got {preprocess!r}")
     if is_encoder(model):
-        if device != "auto" or dtype != "auto":
+        if device != "auto" or dtype != "auto" or preprocess != "fast":
             raise ValueError(
-                f"device={device!r} and dtype={dtype!r} must be 'auto' when model is an object: "
-                f"{type(model).__name__} brings its own"
+                f"device={device!r} and dtype={dtype!r} must be 'auto' when model is an object, and "
+                f"preprocess={preprocess!r} must be 'fast': {type(model).__name__} brings its own"
             )
         return model
-    asked = device, dtype
+    asked = device, dtype, preprocess
     device = resolve_device(device)
     dtype = resolve_dtype(dtype, device)
-    key = (identify(model), device, dtype)
+    key = (identify(model), device, dtype, preprocess)
     with _lock:
         one_at_a_time = _loading.setdefault(key, threading.Lock())
     # a model that is being fetched keeps nobody waiting who wants another one
@@ -175,7 +214,11 @@ def load_encoder(model=DEFAULT_MODEL, *, device="auto", dtype="auto"):
                 return _loaded[key]
         checkpoint = load_checkpoint(model)
         encoder = CLIPEncoder(
-            checkpoint, device=device, dtype=dtype, reload_from=(checkpoint.source, *asked)
+            checkpoint,
+            device=device,
+            dtype=dtype,
+            preprocess=preprocess,
+            reload_from=(checkpoint.source, *asked),
         )
         with _lock:
             _loaded[key] = encoder
@@ -200,18 +243,24 @@ def check_fingerprint(encoder, expected):
         )
 
 
-def _reload(fingerprint, source, device, dtype):
+def _images_per_core(vision):
+    """A batch large enough for matrix products at full rate, and small enough for the caches."""
+    if vision.is_resnet:
+        return min(128, max(1, 4 * 224**2 // vision.image_size**2))
+    return max(1, 1024 // ((vision.image_size // vision.patch_size) ** 2 + 1))
+
+
+def _reload(fingerprint, source, device, dtype, preprocess):
     try:
         resolve_device(device)
     except ValueError:  # a pickle made on a GPU must load where there is none, or another
         device = "auto"
-    encoder = load_encoder(source, device=device, dtype=dtype)
+    encoder = load_encoder(source, device=device, dtype=dtype, preprocess=preprocess)
     check_fingerprint(encoder, fingerprint)
     return encoder
 
 
-def _rebuild(checkpoint, dtype, logit_scale):
+def _rebuild(checkpoint, dtype, preprocess):
     device = torch.device("cpu")
-    encoder = CLIPEncoder(checkpoint, device=device, dtype=resolve_dtype(dtype, device))
-    encoder.logit_scale = logit_scale
-    return encoder
+    dtype = resolve_dtype(dtype, device)
+    return CLIPEncoder(checkpoint, device=device, dtype=dtype, preprocess=preprocess)

@@ -11,6 +11,7 @@ ENCODER_CONSTRAINTS = {
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "device": [str],
     "dtype": [StrOptions({"auto", "float32", "bfloat16"})],
+    "cache": [None, str, Path, HasMethods(["session"])],
 }
 
 

@@ -5,8 +5,9 @@ from numbers import Integral
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from skclip._sklearn_compat import StrOptions, _fit_context
-from skclip.encode.batches import embed_images, embedding_width, normalize_rows
+from skclip.encode.batches import embed_images
 from skclip.encode.encoder import DEFAULT_MODEL
+from skclip.encode.vectors import embedding_width, normalize_rows
 from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.inputs.images import as_images
 
@@ -27,13 +28,16 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     normalize : bool, default=True
         Whether to scale each row to unit length.
     batch_size : int or "auto", default="auto"
-        Images that pass the model together; "auto" is 64 on the CPU and 256 on CUDA.
+        Images that pass the model together; "auto" is as many as fill the device or the core.
     device : str, default="auto"
         Where the model runs; "auto" is the first CUDA card, or the CPU.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Number format inside the model; "auto" is bfloat16 on CUDA and float32 elsewhere.
     n_jobs : int or None, default=None
         Threads that read and resize images while the model runs; None means all free cores.
+    cache : None, "memory", path or EmbeddingStore, default=None
+        Where embeddings are kept, and looked up before anything is computed: in this process, or in
+        a directory that processes share; see `EmbeddingStore`.
     on_error : {"raise", "nan"}, default="raise"
         What a missing or unreadable image becomes: an `ImageReadError` that names the row, or a row
         of NaN and one `MissingImageWarning`, so that an imputer can follow.
@@ -90,6 +94,7 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         device="auto",
         dtype="auto",
         n_jobs=None,
+        cache=None,
         on_error="raise",
         verbose=0,
     ):
@@ -100,6 +105,7 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.device = device
         self.dtype = dtype
         self.n_jobs = n_jobs
+        self.cache = cache
         self.on_error = on_error
         self.verbose = verbose
 
@@ -143,6 +149,7 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             features=self.features,
             batch_size=self.batch_size,
             n_jobs=self.n_jobs,
+            cache=self.cache,
             on_error=self.on_error,
             verbose=self.verbose,
         )

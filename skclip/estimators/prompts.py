@@ -1,8 +1,6 @@
 """Prompt templates, and the embeddings of names under several of them."""
 
-import numpy as np
-
-from skclip.encode.batches import embed_texts, normalize_rows
+from skclip.encode.texts import embed_text_means
 
 TEMPLATE_SETS = {
     "plain": ("{}",),
@@ -74,7 +72,7 @@ def embed_prompts(encoder, names, templates, **options):
         One group of names or descriptions for each class.
     templates : tuple of str
     **options
-        Those of `skclip.encode.batches.embed_texts`.
+        Those of `skclip.encode.texts.embed_text_means`.
 
     Returns
     -------
@@ -87,7 +85,5 @@ def embed_prompts(encoder, names, templates, **options):
     classifier weight a class remains.
     """
     # str.replace, because a name may hold braces itself
-    prompts = [t.replace("{}", name) for group in names for name in group for t in templates]
-    vectors = normalize_rows(embed_texts(encoder, prompts, **options))
-    ends = np.cumsum([len(group) * len(templates) for group in names])
-    return normalize_rows(np.stack([part.mean(axis=0) for part in np.split(vectors, ends[:-1])]))
+    prompts = [[t.replace("{}", name) for name in group for t in templates] for group in names]
+    return embed_text_means(encoder, prompts, **options)

@@ -3,8 +3,9 @@
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from skclip._sklearn_compat import _fit_context
-from skclip.encode.batches import embed_texts, embedding_width, normalize_rows
 from skclip.encode.encoder import DEFAULT_MODEL
+from skclip.encode.texts import embed_texts
+from skclip.encode.vectors import embedding_width, normalize_rows
 from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.estimators.prompts import embed_prompts, resolve_templates
 from skclip.inputs.texts import as_texts
@@ -28,11 +29,14 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Whether to scale each row to unit length. With `templates` False is an error, because an
         ensemble is a mean of unit vectors.
     batch_size : int or "auto", default="auto"
-        Texts that pass the model together; "auto" is 64 on the CPU and 256 on CUDA.
+        Texts that pass the model together; "auto" is as many as fill the device or the core.
     device : str, default="auto"
         Where the model runs; "auto" is the first CUDA card, or the CPU.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Number format inside the model; "auto" is bfloat16 on CUDA and float32 elsewhere.
+    cache : None, "memory", path or EmbeddingStore, default=None
+        Where embeddings are kept, and looked up before anything is computed: in this process, or in
+        a directory that processes share; see `EmbeddingStore`.
     verbose : int, default=0
         Above 0 a progress bar is shown.
 
@@ -75,6 +79,7 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         batch_size="auto",
         device="auto",
         dtype="auto",
+        cache=None,
         verbose=0,
     ):
         self.model = model
@@ -83,6 +88,7 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.batch_size = batch_size
         self.device = device
         self.dtype = dtype
+        self.cache = cache
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -115,7 +121,7 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         self._validate_params()
         encoder = load_fitted(self)
-        options = {"batch_size": self.batch_size, "verbose": self.verbose}
+        options = {"batch_size": self.batch_size, "cache": self.cache, "verbose": self.verbose}
         templates = self._resolve_templates(encoder)
         if templates is not None:
             return embed_prompts(encoder, [[text] for text in as_texts(X)], templates, **options)

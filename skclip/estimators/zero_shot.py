@@ -10,8 +10,9 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from skclip._sklearn_compat import Interval, _fit_context
-from skclip.encode.batches import embed_images, normalize_rows
+from skclip.encode.batches import embed_images
 from skclip.encode.encoder import DEFAULT_MODEL
+from skclip.encode.vectors import normalize_rows
 from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.estimators.prompts import embed_prompts, resolve_templates
 from skclip.estimators.solvers import log_probabilities
@@ -50,8 +51,9 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         Where the model runs; "auto" is the first CUDA card, or the CPU.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Number format inside the model.
-    n_jobs : int or None, default=None
-        Threads that read and resize images while the model runs; None means all free cores.
+    cache : None, "memory", path or EmbeddingStore, default=None
+        Where embeddings are kept, and looked up before anything is computed: in this process, or in
+        a directory that processes share; see `EmbeddingStore`.
 
     Attributes
     ----------
@@ -105,7 +107,6 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         "temperature": [None, Interval(Real, 0, None, closed="neither")],
         "reject_below": [None, Interval(Real, 0, 1, closed="both")],
         "reject_label": [None, str, Integral],
-        "n_jobs": [None, Integral],
     }
 
     def __init__(
@@ -120,7 +121,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         batch_size="auto",
         device="auto",
         dtype="auto",
-        n_jobs=None,
+        cache=None,
     ):
         self.classes = classes
         self.model = model
@@ -131,7 +132,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         self.batch_size = batch_size
         self.device = device
         self.dtype = dtype
-        self.n_jobs = n_jobs
+        self.cache = cache
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X=None, y=None):
@@ -161,7 +162,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
         self.temperature_ = self.temperature
         if self.temperature is None:
             self.temperature_ = 1 / _logit_scale(encoder)
-        weights = embed_prompts(encoder, names, self.templates_, batch_size=self.batch_size)
+        options = {"batch_size": self.batch_size, "cache": self.cache}
+        weights = embed_prompts(encoder, names, self.templates_, **options)
         if len(labels) == 2:
             weights = weights[1:] - weights[:1]
         if not MIN_TEMPERATURE <= self.temperature_ <= MAX_TEMPERATURE:
@@ -266,7 +268,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
                     f"{self.coef_.shape[1]}; hand over images, or embeddings of the same model"
                 )
         else:
-            options = {"batch_size": self.batch_size, "n_jobs": self.n_jobs}
+            options = {"batch_size": self.batch_size, "cache": self.cache}
             X = embed_images(load_fitted(self), X, **options)
             if X.shape[1] != self.coef_.shape[1]:
                 raise ValueError(

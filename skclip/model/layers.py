@@ -4,12 +4,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+QUICK_GELU_FACTOR = 1.702
+
 
 class QuickGELU(nn.Module):
     """The sigmoid approximation of GELU with which OpenAI's models were trained."""
 
     def forward(self, x):
-        return x * torch.sigmoid(1.702 * x)
+        return x * torch.sigmoid(QUICK_GELU_FACTOR * x)
 
 
 _ACTIVATION = {

@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from skclip import OpenCLIPEncoder, SentenceTransformerEncoder, ZeroShotClassifier, load_encoder
 from skclip.datasets import make_scenes
-from skclip.encode.batches import normalize_rows
+from skclip.encode.vectors import normalize_rows
 
 SCENES = make_scenes(n_samples=5, random_state=0)
 

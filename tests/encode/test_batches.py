@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skclip.encode.batches import embed_images, embed_texts, embedding_width, normalize_rows
+from skclip.encode.batches import embed_images
+from skclip.encode.texts import embed_texts
+from skclip.encode.vectors import embedding_width, normalize_rows
 from skclip.exceptions import ImageReadError, MissingImageWarning
 
 

@@ -28,6 +28,7 @@ from skclip import (
     ZeroShotClassifier,
     load_encoder,
 )
+from skclip.checkpoints.load import load_checkpoint
 from skclip.datasets import make_scenes
 from skclip.encode import encoder as encoder_module
 from skclip.exceptions import CheckpointError
@@ -210,7 +211,8 @@ def test_normalize_and_features():
     vectors = pooled.set_output(transform="pandas").fit_transform(SCENES.images)
     assert vectors.shape == (12, encoder.pooled_dim)
     with torch.no_grad():
-        projected = encoder._model.visual.project(torch.from_numpy(vectors.to_numpy(copy=True)))
+        tower = load_checkpoint(TINY).model.visual
+        projected = tower.project(torch.from_numpy(vectors.to_numpy(copy=True)))
     np.testing.assert_allclose(projected.numpy(), raw, atol=1e-4)
 
 
@@ -228,8 +230,8 @@ def test_logit_scale_does_not_depend_on_the_number_format():
 
 def test_an_encoder_made_for_a_card_that_is_not_here_loads_elsewhere():
     encoder = load_encoder(TINY)
-    reload, (fingerprint, source, _, dtype) = encoder.__reduce__()
-    assert reload(fingerprint, source, "cuda:7", dtype).fingerprint == fingerprint
+    reload, (fingerprint, source, _, *others) = encoder.__reduce__()
+    assert reload(fingerprint, source, "cuda:7", *others).fingerprint == fingerprint
 
 
 def test_a_model_being_loaded_keeps_no_other_waiting(monkeypatch, tmp_path):

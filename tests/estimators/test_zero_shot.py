@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_s
 from toy import ColorEncoder, solid
 
 from skclip import ZeroShotClassifier
-from skclip.encode.batches import normalize_rows
+from skclip.encode.vectors import normalize_rows
 
 NAMES = ["red", "green", "blue"]
 
