@@ -23,7 +23,7 @@ def cluster(address, recipe):
     Yields
     ------
     described : dict
-        What the recipe's `describe` says on a worker.
+        What the recipe's `check` returns on a worker.
     embed_all : callable
         A generator function from jobs (key, images), which it takes a few at a time, to (key,
         what the recipe's `embed` returns), in the order of completion.
@@ -61,7 +61,7 @@ def cluster(address, recipe):
                 if len(keys) >= _PARTS_PER_WORKER * max(len(client.nthreads()), 1):
                     return
 
-        keys, completed = {}, as_completed()
+        keys, completed = {}, as_completed(loop=client.loop)
         submit()
         for future in completed:
             yield keys.pop(future), future.result()
@@ -70,7 +70,7 @@ def cluster(address, recipe):
 
     with client:
         try:
-            described = client.submit(_describe, recipe, pure=False).result()
+            described = client.submit(_check, recipe, pure=False).result()
             # whatever device a worker has
             recipe = replace(recipe, dtype=described["dtype"])
             yield described, embed_all
@@ -83,8 +83,8 @@ def cluster(address, recipe):
             raise OSError(f"the connection to the Dask scheduler at {address!r} broke") from error
 
 
-def _describe(recipe):
-    return recipe.describe()
+def _check(recipe):
+    return recipe.check()
 
 
 def _embed(recipe, images, described):

@@ -134,31 +134,55 @@ class ParquetTable:
         self.column = column
         self.id_column = id_column
         self.n_rows = n_rows
+        # ranges that are asked for in order go on where the last one ended
+        self._images = _Column(os.path.abspath(file), column)
+        self._ids = None if id_column is None else _Column(file, id_column)
 
     def __len__(self):
         return self.n_rows
 
     def rows(self, start, stop):
-        if self.id_column is None:
+        if self._ids is None:
             ids = [f"{self.file}:{row}" for row in range(start, stop)]
         else:
-            cells = _Cells(self.file, self.id_column, start, stop)
-            ids = [_as_id(cell, self.file, start + row) for row, cell in enumerate(cells)]
-        images = _Cells(os.path.abspath(self.file), self.column, start, stop)
-        return Rows(ids, [None] * len(images), images)
+            ids = [_as_id(self._ids.cell(row), self.file, row) for row in range(start, stop)]
+        return Rows(ids, [None] * len(ids), _Cells(self._images, start, stop))
 
     def entries(self):
         yield (self.file, self.column, self.id_column, len(self), *_status(self.file))
 
 
 class _Cells:
-    """Cells of a Parquet column; a few are held at a time, while asked for nearly in order."""
+    """Images in some rows of a Parquet column."""
 
-    def __init__(self, file, column, start, stop):
-        self.file = file
+    def __init__(self, column, start, stop):
         self.column = column
         self.start = start
         self.stop = stop
+
+    def __len__(self):
+        return self.stop - self.start
+
+    def __getitem__(self, row):
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        cell = self.column.cell(self.start + row)
+        if isinstance(cell, dict):
+            content = cell.get("bytes")
+            folder = os.path.dirname(self.column.file)
+            return _resolve(cell.get("path"), folder) if content is None else content
+        return cell
+
+
+class _Column:
+    """A column of a Parquet file; a few cells are held at a time, while asked for nearly in order.
+
+    Its pickle is the names alone.
+    """
+
+    def __init__(self, file, name):
+        self.file = file
+        self.name = name
         self._lock = threading.Lock()
         # several threads ask, each a little ahead of or behind the others
         self._window = deque(maxlen=4)
@@ -167,21 +191,12 @@ class _Cells:
         self._failure = None
 
     def __reduce__(self):
-        return _Cells, (self.file, self.column, self.start, self.stop)
+        return _Column, (self.file, self.name)
 
-    def __len__(self):
-        return self.stop - self.start
-
-    def __getitem__(self, row):
-        if not 0 <= row < len(self):
-            raise IndexError(row)
+    def cell(self, row):
+        """Return the value in a row."""
         with self._lock:
-            cell = self._cell(self.start + row)
-        if isinstance(cell, dict):
-            content = cell.get("bytes")
-            folder = os.path.dirname(self.file)
-            return _resolve(cell.get("path"), folder) if content is None else content
-        return cell
+            return self._cell(row)
 
     def _cell(self, row):
         for first, cells in self._window:
@@ -210,11 +225,8 @@ class _Cells:
             ends = list(accumulate(sizes))
             group = bisect_right(ends, row)
             first = ends[group] - sizes[group] if group < len(ends) else row
-            for batch in parquet.iter_batches(
-                batch_size=_CELLS_AT_ONCE,
-                row_groups=range(group, len(ends)),
-                columns=[self.column],
-            ):
+            groups = range(group, len(ends))
+            for batch in parquet.iter_batches(_CELLS_AT_ONCE, groups, [self.name]):
                 if row < first + len(batch):
                     yield first, batch.column(0).to_pylist()
                 first += len(batch)
@@ -280,7 +292,7 @@ def read_parquet(file, column, id_column):
     if not is_text:
         return source
     ids = None if id_column is None else source.rows(0, n_rows).ids
-    names = [name or None for name in _Cells(file, column, 0, n_rows)]
+    names = [name or None for name in _Cells(_Column(file, column), 0, n_rows)]
     return ImagePaths(names, folder=os.path.dirname(file), ids=ids, table=file)
 
 
@@ -313,6 +325,10 @@ def _index_shard(file):
             if suffix in IMAGE_SUFFIXES[:best]:
                 best = IMAGE_SUFFIXES.index(suffix)
                 offsets[-1], sizes[-1] = member.offset_data, member.size
+        # tarfile takes a damaged header for the end
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError(f"no header at byte {tar.offset}")
     return keys, offsets, sizes
 
 

@@ -1,0 +1,155 @@
+"""`skclip embed` on many JPEG files: killed and resumed, on Dask with a worker killed, memory.
+
+    python benchmarks/bench_embed.py
+
+Every run is a process of its own, as typed on the command line; its peak is the operating system's
+figure. "exactly once" compares the ids and the vectors with the list of files and with one run that
+nothing disturbed.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from report import write_report
+
+from skclip.datasets import make_scenes
+
+N_DRAWN = 300
+COMMAND = [sys.executable, "-m", "skclip", "embed"]
+
+
+def write_photographs(folder, n_files, size=(640, 480)):
+    """Drawn scenes with a little noise, each mirrored and brightened in its own way."""
+    rng = np.random.default_rng(0)
+    scenes = make_scenes(N_DRAWN, image_size=120, random_state=0).images
+    grain = rng.normal(0, 6, (size[1], size[0], 1))
+    drawn = [
+        np.asarray(Image.fromarray(scene).resize(size, Image.Resampling.BICUBIC)) + grain
+        for scene in scenes
+    ]
+    for i in range(n_files):
+        # a shift in brightness and one in place: no two are alike
+        kind, variation = i % N_DRAWN, i // N_DRAWN
+        pixels = np.roll(drawn[kind], 8 * variation, axis=1) + variation % 40
+        path = folder / f"{i // 1000:02}" / f"{i:05}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=85)
+
+
+def run(folder, out, options, *arguments, kill_after=None):
+    """Return seconds, and the peak in megabytes; None where the run was killed."""
+    command = [*COMMAND, str(folder), "--out", str(out), "--model", options.model, "--quiet"]
+    command += ["--rows-per-shard", str(options.rows_per_shard), *arguments]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while kill_after is not None and len(list(out.glob("part-*"))) < kill_after:
+        if process.poll() is not None:
+            raise RuntimeError(f"the run ended before part {kill_after}")
+        time.sleep(0.02)
+    if kill_after is not None:
+        time.sleep(np.random.default_rng(kill_after).uniform(0, 1))
+        process.kill()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if kill_after is None and process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024 if kill_after is None else None
+
+
+def rows_of(out):
+    frame = pd.read_parquet(out)
+    return frame["path"].tolist(), np.stack(frame["vector"])
+
+
+def verdict(out, paths, vectors):
+    found, found_vectors = rows_of(out)
+    if found != paths:
+        return f"NO: {len(found)} rows, {len(set(found))} different"
+    return f"yes, vectors within {np.abs(found_vectors - vectors).max():.0e}"
+
+
+def on_dask(folder, out, options):
+    """Two workers of one thread each, one of which is killed once three parts are written."""
+    from dask.distributed import Client, LocalCluster
+
+    settings = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **settings) as cluster,
+        Client(cluster) as client,
+    ):
+        victim = min(client.run(os.getpid).values())
+        command = [*COMMAND, str(folder), "--out", str(out), "--model", options.model, "--quiet"]
+        command += ["--rows-per-shard", str(options.rows_per_shard)]
+        command += ["--scheduler", cluster.scheduler_address]
+        start = time.perf_counter()
+        process = subprocess.Popen(command)
+        while len(list(out.glob("part-*"))) < 3 and process.poll() is None:
+            time.sleep(0.02)
+        os.kill(victim, signal.SIGKILL)
+        if process.wait() != 0:
+            raise RuntimeError("the run on Dask failed")
+        return time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="skclip/tiny")
+    parser.add_argument("--files", type=int, default=20_000)
+    parser.add_argument("--few", type=int, default=1_000)
+    parser.add_argument("--rows-per-shard", type=int, default=1_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(scratch)
+        folder = scratch / "photographs"
+        folder.mkdir()
+        write_photographs(folder, options.files)
+        paths = sorted(str(path) for path in folder.rglob("*.jpg"))
+        (scratch / "few.csv").write_text("\n".join(["image", *paths[: options.few]]) + "\n")
+
+        def row(name, n_files, seconds, peak, once):
+            return {
+                "run": name,
+                "files": n_files,
+                "seconds": round(seconds, 1),
+                "images/s": round(n_files / seconds),
+                "peak MB": "" if peak is None else round(peak),
+                "every row exactly once": once,
+            }
+
+        rows = []
+        seconds, peak = run(scratch / "few.csv", scratch / "few", options)
+        reference = rows_of(scratch / "few")[1]
+        once = verdict(scratch / "few", paths[: options.few], reference)
+        rows.append(row("undisturbed", options.few, seconds, peak, once))
+        seconds, peak = run(folder, scratch / "whole", options)
+        reference = rows_of(scratch / "whole")[1]
+        once = verdict(scratch / "whole", paths, reference)
+        rows.append(row("undisturbed", options.files, seconds, peak, once))
+        n_parts = -(-options.files // options.rows_per_shard)
+        out = scratch / "killed"
+        seconds = sum(
+            run(folder, out, options, kill_after=round(n_parts * share))[0] for share in (0.3, 0.6)
+        )
+        last, peak = run(folder, out, options)
+        once = verdict(out, paths, reference)
+        rows.append(row("killed twice, resumed", options.files, seconds + last, peak, once))
+        seconds = on_dask(folder, scratch / "dask", options)
+        once = verdict(scratch / "dask", paths, reference)
+        name = "Dask, 2 workers of 1 thread, 1 killed"
+        rows.append(row(name, options.files, seconds, None, once))
+    title = f"skclip embed: JPEG files of 640x480 through {options.model}"
+    write_report("embed", title, rows)
+
+
+if __name__ == "__main__":
+    main()
