@@ -10,6 +10,8 @@ Results are those of the towers that they are made of, up to rounding. What is d
 - batch norms are folded into the convolutions before them.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -19,39 +21,52 @@ from skclip.model.layers import QUICK_GELU_FACTOR, QuickGELU
 from skclip.model.resnet import ModifiedResNet
 
 
-def image_tower_for_inference(tower, *, device, dtype):
+@dataclass(frozen=True)
+class Target:
+    """Where weights go, in what number format, and whether they may be laid out for oneDNN.
+
+    torch's compiler does not understand weights that are.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    pack: bool = True
+
+    def place(self, weights):
+        """Return a weight, or its copy, at its place."""
+        return weights.detach().to(self.device, self.dtype)
+
+
+def image_tower_for_inference(tower, target):
     """Return an object with the ``pool`` and ``project`` of an image tower.
 
     Parameters
     ----------
     tower : VisionTransformer or ModifiedResNet
-        Is left as it is.
-    device : torch.device
-    dtype : torch.dtype
+        In evaluation mode. Is left as it is.
+    target : Target
 
     Returns
     -------
     InferenceViT or InferenceResNet
     """
     form = InferenceResNet if isinstance(tower, ModifiedResNet) else InferenceViT
-    return form(tower, device, dtype)
+    return form(tower, target)
 
 
 class InferenceViT:
     """A `VisionTransformer` for inference."""
 
-    def __init__(self, tower, device, dtype):
-        width = tower.config.width
+    def __init__(self, tower, target):
         self.patch_size = tower.config.patch_size
-        to = {"device": device, "dtype": dtype}
-        self.patch_embedding = FusedLinear(tower.conv1.weight.detach().reshape(width, -1), None, to)
-        position = tower.positional_embedding.detach()
-        self.first_token = (tower.class_embedding.detach() + position[0]).to(**to)
-        self.positional_embedding = position[1:].to(**to)
-        self.ln_pre = _layer_norm(tower.ln_pre, to)
-        self.blocks = _blocks(tower.transformer, to)
-        self.ln_post = _layer_norm(tower.ln_post, to)
-        self.proj = tower.proj.detach().to(**to)
+        self.patch_embedding = FusedLinear(tower.conv1.weight.flatten(1), None, target)
+        position = tower.positional_embedding
+        self.first_token = target.place(tower.class_embedding + position[0])
+        self.positional_embedding = target.place(position[1:])
+        self.ln_pre = _layer_norm(tower.ln_pre, target)
+        self.blocks = _blocks(tower.transformer, target)
+        self.ln_post = _layer_norm(tower.ln_post, target)
+        self.proj = target.place(tower.proj)
 
     def pool(self, pixels):
         """Return one vector an image before the projection, (batch, width)."""
@@ -75,13 +90,12 @@ class InferenceViT:
 class InferenceText:
     """A `TextTransformer` for inference, over trees of token sequences."""
 
-    def __init__(self, tower, device, dtype):
-        to = {"device": device, "dtype": dtype}
-        self.token_embedding = tower.token_embedding.weight.detach().to(**to)
-        self.positional_embedding = tower.positional_embedding.detach().to(**to)
-        self.blocks = _blocks(tower.transformer, to)
-        self.ln_final = _layer_norm(tower.ln_final, to)
-        self.text_projection = tower.text_projection.detach().to(**to)
+    def __init__(self, tower, target):
+        self.token_embedding = target.place(tower.token_embedding.weight)
+        self.positional_embedding = target.place(tower.positional_embedding)
+        self.blocks = _blocks(tower.transformer, target)
+        self.ln_final = _layer_norm(tower.ln_final, target)
+        self.text_projection = target.place(tower.text_projection)
 
     def __call__(self, tree):
         """Return embeddings, (batch, embed_dim), of the sequences of a `PrefixTree`."""
@@ -94,8 +108,8 @@ class InferenceText:
 class InferenceResNet:
     """A `ModifiedResNet` for inference."""
 
-    def __init__(self, tower, device, dtype):
-        fused = _FusedResNet(tower).to(device, dtype)
+    def __init__(self, tower, target):
+        fused = _FusedResNet(tower).requires_grad_(False).to(target.device, target.dtype)
         # the layout in which convolutions need not be rearranged
         self.tower = fused.to(memory_format=torch.channels_last)
 
@@ -111,11 +125,11 @@ class InferenceResNet:
 class FusedLinear:
     """``activation(x @ weight.T + bias) + residual``, in one pass where the CPU allows."""
 
-    def __init__(self, weight, bias, to, activation=None):
-        self.weight = weight.to(**to).contiguous()
-        self.bias = None if bias is None else bias.to(**to)
+    def __init__(self, weight, bias, target, activation=None):
+        self.weight = target.place(weight).contiguous()
+        self.bias = None if bias is None else target.place(bias)
         self.activation = activation
-        self.is_packed = _can_pack(self.weight)
+        self.is_packed = target.pack and _can_pack(self.weight)
         if self.is_packed:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight)
 
@@ -150,23 +164,23 @@ _ACTIVATION = {
 class InferenceBlock:
     """A `ResidualBlock` for inference."""
 
-    def __init__(self, block, to, *, causal):
+    def __init__(self, block, target, *, causal):
         attention, mlp = block.attn, block.mlp
         self.heads = attention.heads
         self.causal = causal
-        self.ln_1, self.ln_2 = _layer_norm(block.ln_1, to), _layer_norm(block.ln_2, to)
-        self._set_in_proj(attention.in_proj_weight.detach(), attention.in_proj_bias.detach(), to)
-        self.out_proj = _linear(attention.out_proj, to)
+        self.ln_1, self.ln_2 = _layer_norm(block.ln_1, target), _layer_norm(block.ln_2, target)
+        self._set_in_proj(attention.in_proj_weight, attention.in_proj_bias, target)
+        self.out_proj = _linear(attention.out_proj, target)
         activation, factor = mlp.activation, 1.0
         if isinstance(activation, QuickGELU):
             name, factor = "silu", QUICK_GELU_FACTOR
         else:
             name = "gelu" if activation.approximate == "none" else "gelu_tanh"
-        self.c_fc = _linear(mlp.c_fc, to, scale=factor, scale_bias=factor, activation=name)
-        self.c_proj = _linear(mlp.c_proj, to, scale=1 / factor)
+        self.c_fc = _linear(mlp.c_fc, target, scale=factor, scale_bias=factor, activation=name)
+        self.c_proj = _linear(mlp.c_proj, target, scale=1 / factor)
 
-    def _set_in_proj(self, weight, bias, to):
-        self.in_proj = FusedLinear(weight, bias, to)
+    def _set_in_proj(self, weight, bias, target):
+        self.in_proj = FusedLinear(weight, bias, target)
 
     def __call__(self, x):
         """Map hidden states, (batch, length, width)."""
@@ -192,10 +206,10 @@ class InferenceBlock:
 class LastInferenceBlock(InferenceBlock):
     """The block whose output is wanted for one token of each sequence."""
 
-    def _set_in_proj(self, weight, bias, to):
+    def _set_in_proj(self, weight, bias, target):
         width = weight.shape[1]
-        self.q_proj = FusedLinear(weight[:width], bias[:width], to)
-        self.kv_proj = FusedLinear(weight[width:], bias[width:], to)
+        self.q_proj = FusedLinear(weight[:width], bias[:width], target)
+        self.kv_proj = FusedLinear(weight[width:], bias[width:], target)
 
     def pool_first(self, x):
         """Return the first token's state, (batch, width), from those of all."""
@@ -256,27 +270,27 @@ class _FusedBottleneck(nn.Module):
         return F.relu(x.add_(shortcut), inplace=True)
 
 
-def _blocks(transformer, to):
+def _blocks(transformer, target):
     *blocks, last = transformer.resblocks
     causal = transformer.causal
     return [
-        *(InferenceBlock(block, to, causal=causal) for block in blocks),
-        LastInferenceBlock(last, to, causal=causal),
+        *(InferenceBlock(block, target, causal=causal) for block in blocks),
+        LastInferenceBlock(last, target, causal=causal),
     ]
 
 
-def _layer_norm(norm, to):
-    weight, bias = norm.weight.detach().to(**to), norm.bias.detach().to(**to)
+def _layer_norm(norm, target):
+    weight, bias = target.place(norm.weight), target.place(norm.bias)
     return lambda x: F.layer_norm(x, weight.shape, weight, bias, norm.eps)
 
 
-def _linear(linear, to, *, scale=1.0, scale_bias=1.0, activation=None):
+def _linear(linear, target, *, scale=1.0, scale_bias=1.0, activation=None):
     weight, bias = linear.weight.detach(), linear.bias.detach()
     if scale != 1:
         weight = weight * scale
     if scale_bias != 1:
         bias = bias * scale_bias
-    return FusedLinear(weight, bias, to, activation)
+    return FusedLinear(weight, bias, target, activation)
 
 
 def _can_pack(weight):

@@ -45,6 +45,16 @@ def test_equal_models_are_one_object():
     )
 
 
+def test_compiled_batches_have_one_shape():
+    plain, compiled = (load_encoder("skclip/tiny", compile=choice) for choice in (False, True))
+    pixels = [plain.read_pixels(image, 0) for image in SCENES.images]
+    # the compiler itself takes minutes; here only what surrounds it
+    with torch.compiler.set_stance("force_eager"):
+        vectors = compiled.encode_pixels(pixels)
+    np.testing.assert_allclose(vectors, plain.encode_pixels(pixels), atol=1e-4)
+    assert pickle.loads(pickle.dumps(compiled)) is compiled
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_equals_cpu():
@@ -54,4 +64,8 @@ def test_gpu_equals_cpu():
     np.testing.assert_allclose(gpu.encode_texts(TEXTS), cpu.encode_texts(TEXTS), atol=1e-2)
     np.testing.assert_allclose(
         gpu.encode_images(SCENES.images), cpu.encode_images(SCENES.images), atol=1e-2
+    )
+    compiled = load_encoder("skclip/tiny", device="cuda", dtype="float32", compile=True)
+    np.testing.assert_allclose(
+        compiled.encode_images(SCENES.images), gpu.encode_images(SCENES.images), atol=1e-2
     )

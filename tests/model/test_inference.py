@@ -1,5 +1,7 @@
 """The towers for inference give what the towers they are made of give."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,10 +9,11 @@ from torch import nn
 from skclip.model import inference
 from skclip.model.clip import CLIP
 from skclip.model.config import CLIPConfig, TextConfig, VisionConfig
-from skclip.model.inference import InferenceText, image_tower_for_inference
+from skclip.model.inference import InferenceText, Target, image_tower_for_inference
 from skclip.model.prefixes import share_prefixes
 
-CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
+CPU = Target(torch.device("cpu"), torch.float32)
+HALF = Target(torch.device("cpu"), torch.bfloat16)
 ROWS = sorted([(98, 1, 2, 99), (98, 1, 2, 3, 4, 99), (98, 99), (98, 7, 99), (98, 1, 2, 3, 99)])
 
 
@@ -46,7 +49,7 @@ def with_and_without_onednn(request, monkeypatch):
 def test_vit(activation, layers):
     tower = random_clip(vit(activation, layers)).visual
     pixels = torch.randn(5, 3, 32, 32)
-    form = image_tower_for_inference(tower, **CPU)
+    form = image_tower_for_inference(tower, CPU)
     torch.testing.assert_close(form.pool(pixels), tower.pool(pixels), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(form.project(form.pool(pixels)), tower(pixels), atol=1e-5, rtol=1e-5)
 
@@ -56,7 +59,7 @@ def test_resnet():
         VisionConfig(image_size=64, width=8, layers=(2, 1, 1, 1), patch_size=None)
     ).visual
     pixels = torch.randn(5, 3, 64, 64)
-    form = image_tower_for_inference(tower, **CPU)
+    form = image_tower_for_inference(tower, CPU)
     torch.testing.assert_close(form.project(form.pool(pixels)), tower(pixels), atol=1e-4, rtol=1e-5)
     # the tower itself is as it was
     torch.testing.assert_close(tower.bn1(torch.ones(1, 4, 1, 1)).shape, torch.Size([1, 4, 1, 1]))
@@ -66,7 +69,7 @@ def test_resnet():
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu", "gelu_tanh"])
 def test_text(activation):
     tower = random_clip(vit(), activation).text
-    together = InferenceText(tower, **CPU)(share_prefixes(ROWS))
+    together = InferenceText(tower, CPU)(share_prefixes(ROWS))
     alone = torch.cat([tower(torch.tensor([row])) for row in ROWS])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
@@ -74,20 +77,31 @@ def test_text(activation):
 def test_bfloat16_points_the_same_way():
     model = random_clip(vit())
     pixels = torch.randn(5, 3, 32, 32)
-    form = image_tower_for_inference(model.visual, device=CPU["device"], dtype=torch.bfloat16)
+    form = image_tower_for_inference(model.visual, HALF)
     vectors = form.project(form.pool(pixels.bfloat16())).float()
     assert nn.functional.cosine_similarity(vectors, model.visual(pixels)).min() > 0.999
-    texts = InferenceText(model.text, CPU["device"], torch.bfloat16)(share_prefixes(ROWS)).float()
-    exact = InferenceText(model.text, **CPU)(share_prefixes(ROWS))
+    texts = InferenceText(model.text, HALF)(share_prefixes(ROWS)).float()
+    exact = InferenceText(model.text, CPU)(share_prefixes(ROWS))
     assert nn.functional.cosine_similarity(texts, exact).min() > 0.999
 
 
 def test_images_of_one_batch_do_not_touch_each_other():
     tower = random_clip(vit()).visual
-    form = image_tower_for_inference(tower, **CPU)
+    form = image_tower_for_inference(tower, CPU)
     pixels = torch.randn(4, 3, 32, 32)
     changed = pixels.clone()
     changed[2] = 0
     before, after = form.pool(pixels), form.pool(changed)
     torch.testing.assert_close(before[[0, 1, 3]], after[[0, 1, 3]], atol=1e-6, rtol=0)
     assert (before[2] - after[2]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "config", [vit(), VisionConfig(image_size=32, width=8, layers=(1, 1, 1, 1), patch_size=None)]
+)
+def test_the_compiler_sees_one_graph(config):
+    tower = random_clip(config).visual
+    form = image_tower_for_inference(tower, replace(CPU, pack=False))
+    compiled = torch.compile(form.pool, backend="eager", fullgraph=True, dynamic=False)
+    pixels = torch.randn(3, 3, 32, 32)
+    torch.testing.assert_close(compiled(pixels), form.pool(pixels))
