@@ -15,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow.dataset as ds
 from PIL import Image
 from report import write_report
 
@@ -28,20 +30,16 @@ N_DRAWN = 300
 COMMAND = [sys.executable, "-m", "skclip", "embed"]
 
 
-def write_photographs(folder, n_files, size=(640, 480)):
-    """Drawn scenes with a little noise, each mirrored and brightened in its own way."""
+def write_photographs(folder, numbers, size=(640, 480)):
+    """Drawn scenes with grain; no two are alike, for each is shifted and brightened its own way."""
     rng = np.random.default_rng(0)
     scenes = make_scenes(N_DRAWN, image_size=120, random_state=0).images
-    grain = rng.normal(0, 6, (size[1], size[0], 1))
-    drawn = [
-        np.asarray(Image.fromarray(scene).resize(size, Image.Resampling.BICUBIC)) + grain
-        for scene in scenes
-    ]
-    for i in range(n_files):
-        # a shift in brightness and one in place: no two are alike
-        kind, variation = i % N_DRAWN, i // N_DRAWN
-        pixels = np.roll(drawn[kind], 8 * variation, axis=1) + variation % 40
-        path = folder / f"{i // 1000:02}" / f"{i:05}.jpg"
+    grain = rng.integers(-12, 13, (size[1], size[0], 1))
+    for number in numbers:
+        kind, variation = number % N_DRAWN, number // N_DRAWN
+        scene = Image.fromarray(scenes[kind]).resize(size, Image.Resampling.BICUBIC)
+        pixels = np.roll(np.asarray(scene) + grain, 8 * variation, axis=1) + variation % 40
+        path = folder / f"{number // 1000:02}" / f"{number:05}.jpg"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=85)
 
@@ -67,8 +65,9 @@ def run(folder, out, options, *arguments, kill_after=None):
 
 
 def rows_of(out):
-    frame = pd.read_parquet(out)
-    return frame["path"].tolist(), np.stack(frame["vector"])
+    table = ds.dataset(out).to_table()
+    vectors = table["vector"].combine_chunks().flatten().to_numpy()
+    return table["path"].to_pylist(), vectors.reshape(len(table), -1)
 
 
 def verdict(out, paths, vectors):
@@ -92,7 +91,7 @@ def on_dask(folder, out, options):
         command += ["--rows-per-shard", str(options.rows_per_shard)]
         command += ["--scheduler", cluster.scheduler_address]
         start = time.perf_counter()
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         while len(list(out.glob("part-*"))) < 3 and process.poll() is None:
             time.sleep(0.02)
         os.kill(victim, signal.SIGKILL)
@@ -112,7 +111,11 @@ def main():
         scratch = Path(scratch)
         folder = scratch / "photographs"
         folder.mkdir()
-        write_photographs(folder, options.files)
+        # elsewhere, for the peak of a process counts that of the one it was started from
+        n_writers = os.cpu_count()
+        with ProcessPoolExecutor(n_writers, mp_context=get_context("spawn")) as pool:
+            shares = [range(i, options.files, n_writers) for i in range(n_writers)]
+            list(pool.map(write_photographs, [folder] * n_writers, shares))
         paths = sorted(str(path) for path in folder.rglob("*.jpg"))
         (scratch / "few.csv").write_text("\n".join(["image", *paths[: options.few]]) + "\n")
 

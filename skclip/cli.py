@@ -62,7 +62,7 @@ def _embed(options):
     print(f"{written.n_rows} rows in {options.out}{before}", file=sys.stderr)
     if written.n_errors:
         print(
-            f"{written.n_errors} of them have no vector: the column 'error' says why",
+            f"{written.n_errors} of them could not be read: the column 'error' says why",
             file=sys.stderr,
         )
     return 0

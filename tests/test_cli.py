@@ -49,7 +49,7 @@ def test_unreadable_files_are_counted(photos, capsys):
     (photos / "30.png").touch()
     assert embed("photos", "--out", "out") == 0
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "1 of them have no vector: the column 'error' says why"
+        "1 of them could not be read: the column 'error' says why"
     )
 
 

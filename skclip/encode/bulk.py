@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
-import numpy as np
 from tqdm.auto import tqdm
 
 from skclip.checkpoints.resolve import DEFAULT_MODEL
@@ -149,7 +148,7 @@ def embed_collection(
         Of `skclip.inputs.tables.open_collection`.
     out : str or Path
         The directory. Its files ``part-00000.parquet`` and so on hold the columns ``id``, ``path``
-        (null for bytes), ``vector`` (a list of fixed size of float32; null after an error) and
+        (null for bytes), ``vector`` (a list of fixed size of float32; NaN after an error) and
         ``error`` (null if there is none), in the order of the collection.
     recipe : Recipe
     rows_per_shard : int, default=4096
@@ -363,17 +362,14 @@ def _difference(before, now):
 def _write_part(out, index, rows, vectors, errors, run):
     import pyarrow as pa
 
-    bad = np.zeros(len(vectors), dtype=bool)
-    bad[list(errors)] = True
-    vectors[bad] = 0
+    width = vectors.shape[1]
     columns = {
         "id": pa.array(map(_encodable, rows.ids), pa.string()),
         "path": pa.array(map(_encodable, rows.paths), pa.string()),
-        "vector": pa.FixedSizeListArray.from_arrays(
-            pa.array(vectors.reshape(-1)), vectors.shape[1], mask=pa.array(bad)
-        ),
+        # rows of NaN are not null: up to version 23 pyarrow reads no fixed-size list that may be
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width),
         # the last, see `_finished_parts`
-        "error": pa.array([_encodable(errors.get(i)) for i in range(len(bad))], pa.string()),
+        "error": pa.array([_encodable(errors.get(i)) for i in range(len(vectors))], pa.string()),
     }
     metadata = {_METADATA_KEY: json.dumps(run)}
     table = pa.table(columns).replace_schema_metadata(metadata)

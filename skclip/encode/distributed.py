@@ -95,4 +95,6 @@ def _with_absolute_paths(recipe):
     model, cache = recipe.model, recipe.cache
     if list_models().get(model) != "bundled" and os.path.exists(model):
         model = os.path.abspath(model)
-    return replace(recipe, model=model, cache=cache and os.path.abspath(cache))
+    if cache not in (None, "memory"):
+        cache = os.path.abspath(os.path.expanduser(cache))
+    return replace(recipe, model=model, cache=cache)

@@ -21,6 +21,7 @@ from skclip.encode import bulk
 from skclip.encode.batches import embed_images
 from skclip.encode.bulk import Recipe, embed_collection
 from skclip.encode.encoder import load_encoder
+from skclip.encode.store import EmbeddingStore
 from skclip.exceptions import CheckpointError
 from skclip.inputs.tables import open_collection
 
@@ -105,13 +106,15 @@ def test_unreadable_files_have_an_error_and_no_vector(odd_files, tmp_path):
     written = embed_collection(collection, tmp_path / "out", TINY, **OPTIONS)
     frame = pd.read_parquet(tmp_path / "out")
     readable = [file.readable for file in odd_files] + [False]
-    assert frame["error"].isna().tolist() == frame["vector"].notna().tolist() == readable
+    found = np.stack(frame["vector"])
+    assert frame["error"].isna().tolist() == readable
+    assert (~np.isnan(found).any(axis=1)).tolist() == readable
     assert written.n_errors == readable.count(False)
     empty = [file.name for file in odd_files].index("empty.jpg")
     assert frame["error"][empty] == f"the file {odd_files[empty].path!r} is empty (0 bytes)"
     good = [file.path for file in odd_files if file.readable]
     vectors = unit_vectors(good)
-    np.testing.assert_allclose(np.stack(frame["vector"].dropna()), vectors, atol=1e-5)
+    np.testing.assert_allclose(found[readable], vectors, atol=1e-5)
     again = embed_collection(collection, tmp_path / "out", TINY, **OPTIONS)
     assert again == bulk.Written(len(readable), len(readable), written.n_errors)
 
@@ -120,8 +123,9 @@ def test_a_part_without_a_readable_file(tmp_path):
     (tmp_path / "x.csv").write_text("image\na.jpg\nb.jpg\n")
     embed_collection(open_collection([tmp_path / "x.csv"]), tmp_path / "out", TINY)
     (part,) = ds.dataset(tmp_path / "out").to_batches()
-    assert part["vector"].to_pylist() == [None, None]
-    assert part["vector"].type.list_size == load_encoder("skclip/tiny").embed_dim
+    found = part["vector"].flatten().to_numpy().reshape(2, -1)
+    assert found.shape[1] == load_encoder("skclip/tiny").embed_dim
+    assert np.isnan(found).all()
 
 
 def test_equal_paths_of_a_table_are_read_once(folder, expected, tmp_path, monkeypatch):
@@ -141,7 +145,7 @@ def test_equal_paths_of_a_table_are_read_once(folder, expected, tmp_path, monkey
     assert asked == [1, 3]  # the first is the trial of the options
     frame = pd.read_parquet(tmp_path / "out")
     assert frame["error"].notna().tolist() == [False, False, True, False, False, False, True]
-    found = np.stack(frame["vector"].dropna())
+    found = np.stack(frame["vector"][frame["error"].isna()])
     np.testing.assert_allclose(found, expected[1][[3, 1, 3, 3, 1]], atol=1e-5)
 
 
@@ -176,6 +180,18 @@ def test_all_kinds_of_inputs(folder, expected, tmp_path):
     assert frame["id"][0] == "000"
     assert frame["path"].isna().sum() == 30
     np.testing.assert_allclose(np.stack(frame["vector"]), expected[1], atol=1e-5)
+
+
+def test_a_store_saves_the_work_of_another_run(folder, expected, tmp_path):
+    collection = open_collection(mixed_inputs(folder, tmp_path))
+    recipe = Recipe("skclip/tiny", cache=str(tmp_path / "store"))
+    for rows_per_shard in (10, 20):
+        out = tmp_path / f"out{rows_per_shard}"
+        embed_collection(collection, out, recipe, rows_per_shard=rows_per_shard)
+        found = np.stack(pd.read_parquet(out)["vector"])
+        np.testing.assert_allclose(found, expected[1], atol=1e-5)
+    info = EmbeddingStore(tmp_path / "store").cache_info()
+    assert (info.misses, info.hits) == (N_FILES, N_FILES)
 
 
 # in the middle of the third part's writing
@@ -230,6 +246,7 @@ def test_lost_and_damaged_parts_are_written_again(collection, expected, tmp_path
     out = tmp_path / "out"
     embed_collection(collection, out, TINY, **OPTIONS)
     before = times_of_parts(out)
+    (out / ".part-00009.parquet.tmp").touch()
     (out / "part-00001.parquet").unlink()
     damaged = out / "part-00003.parquet"
     damaged.write_bytes(damaged.read_bytes()[:-100])

@@ -110,6 +110,9 @@ def test_paths_are_absolute_for_workers(tmp_path, monkeypatch):
     recipe = distributed._with_absolute_paths(Recipe("model", cache="store"))
     assert recipe.model == str(tmp_path / "model")
     assert recipe.cache == str(tmp_path / "store")
+    monkeypatch.setenv("HOME", "/home/a")
+    assert distributed._with_absolute_paths(Recipe("model", cache="~/b")).cache == "/home/a/b"
+    assert distributed._with_absolute_paths(Recipe("model", cache="memory")).cache == "memory"
     (tmp_path / "skclip" / "tiny").mkdir(parents=True)
     for name in ("skclip/tiny", "org/name"):
         assert distributed._with_absolute_paths(Recipe(name)) == Recipe(name)

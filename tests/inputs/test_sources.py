@@ -202,6 +202,7 @@ class TestShards:
             ("0001.png", b"PNG"),
             ("0001.jpg", b"JPEG"),  # goes before png
             ("0002.JPG", b"second"),
+            ("0002.webp", b"comes after jpg"),
             ("0002.json", b"{}"),
             ("0003.txt", b"no picture"),
             ("README", b"no sample"),
