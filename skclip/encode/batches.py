@@ -14,7 +14,13 @@ from tqdm.auto import tqdm
 
 from skclip.encode.cache_keys import image_content
 from skclip.encode.cached import cached_rows
-from skclip.encode.threads import ahead, computing_threads, in_order, reading_threads
+from skclip.encode.threads import (
+    ahead,
+    computing_threads,
+    even_batch_size,
+    in_order,
+    reading_threads,
+)
 from skclip.encode.vectors import Rows, as_vectors, check_features, embedding_width
 from skclip.exceptions import ImageReadError, MissingImageWarning
 from skclip.inputs.images import as_images, image_key, read_image
@@ -146,8 +152,8 @@ def embed_readable_images(
     collected, errors = Rows(len(first_rows)), {}
     n_threads = getattr(encoder, "n_threads", 1)
     if batch_size == "auto":
-        batch_size = getattr(encoder, "images_per_batch", DEFAULT_BATCH_SIZE)
-        batch_size = max(1, min(batch_size, -(-len(first_rows) // n_threads)))
+        most = getattr(encoder, "images_per_batch", DEFAULT_BATCH_SIZE)
+        batch_size = even_batch_size(len(first_rows), most, n_threads)
     n_threads = min(n_threads, -(-len(first_rows) // batch_size))
 
     with (

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from skclip.encode.batches import DEFAULT_BATCH_SIZE, check_batch_size
 from skclip.encode.cache_keys import text_content
 from skclip.encode.cached import cached_rows
-from skclip.encode.threads import computing_threads, in_order
+from skclip.encode.threads import computing_threads, even_batch_size, in_order
 from skclip.encode.vectors import Rows, as_vectors, normalize_rows
 from skclip.inputs.texts import as_texts
 
@@ -147,7 +147,7 @@ def _by_prefix(item_of, batch_size, tokens_per_batch, n_threads):
         )
         costs.append(len(tokens) - shared)
         before = tokens
-    most_tokens = min(tokens_per_batch, -(-sum(costs) // n_threads))
+    most_tokens = even_batch_size(sum(costs), tokens_per_batch, n_threads)
     most_rows = len(rows) if batch_size == "auto" else batch_size
     batches, n_tokens = [[]], 0
     for row, cost in zip(rows, costs, strict=True):

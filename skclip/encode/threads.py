@@ -64,6 +64,19 @@ def in_order(pool, function, batches, n_ahead):
     yield from waiting
 
 
+def even_batch_size(n_items, most, n_threads):
+    """Return a batch size of at most `most` with which all threads get equally many batches.
+
+    Examples
+    --------
+    >>> from skclip.encode.threads import even_batch_size
+    >>> even_batch_size(64, most=20, n_threads=2)
+    16
+    """
+    n_rounds = -(-n_items // (most * n_threads))
+    return max(1, -(-n_items // (n_rounds * n_threads)))
+
+
 @contextmanager
 def _pool(n_threads, name, **options):
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix=name, **options)

@@ -4,8 +4,16 @@ import threading
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from skclip.encode.threads import ahead, computing_threads, in_order, reading_threads
+from skclip.encode.threads import (
+    ahead,
+    computing_threads,
+    even_batch_size,
+    in_order,
+    reading_threads,
+)
 
 
 def test_results_come_in_order_and_not_far_ahead():
@@ -57,3 +65,11 @@ def test_an_error_ends_the_pool():
     with pytest.raises(ZeroDivisionError):
         run()
     assert not [t for t in threading.enumerate() if t.name.startswith("skclip-compute")]
+
+
+@given(st.integers(1, 10_000), st.integers(1, 300), st.integers(1, 70))
+def test_batches_are_small_enough_and_even(n_items, most, n_threads):
+    size = even_batch_size(n_items, most, n_threads)
+    assert 1 <= size <= most
+    # no thread needs more rounds than with the largest batches
+    assert -(-n_items // (size * n_threads)) <= -(-n_items // (most * n_threads))
