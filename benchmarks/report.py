@@ -1,19 +1,45 @@
-"""A table on the screen and in benchmarks/results/, with machine and versions."""
+"""Tables on the screen and in benchmarks/results/, with machine, threads and versions."""
 
 import importlib.metadata
 import os
 import platform
+import sys
 from pathlib import Path
 
-PACKAGES = ("skclip", "torch", "torchvision", "scikit-learn", "numpy", "pillow", "transformers")
+PACKAGES = (
+    "skclip",
+    "torch",
+    "torchvision",
+    "scikit-learn",
+    "numpy",
+    "pillow",
+    "transformers",
+    "open-clip-torch",
+    "sentence-transformers",
+    "embetter",
+)
+FLAGS = ("avx512f", "avx512_bf16", "amx_bf16")
 
 
-def write_report(name, title, rows):
-    columns = list(rows[0])
-    lines = [f"# {title}", "", "| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
-    lines += ["", f"Machine: {processor()}, {os.cpu_count()} cores, {platform.system()}."]
-    lines += ["Versions: Python " + platform.python_version() + versions() + "."]
+def write_report(name, title, rows, *, notes=(), sections=()):
+    """Write ``results/<name>.md``.
+
+    Parameters
+    ----------
+    name, title : str
+    rows : list of dict
+        The first table; its columns are the keys, in order of first appearance.
+    notes : sequence of str, default=()
+        Paragraphs below the first table.
+    sections : sequence of (heading, rows, notes), default=()
+        Further tables.
+    """
+    lines = [f"# {title}", "", *table(rows), *paragraphs(notes)]
+    for heading, more_rows, more_notes in sections:
+        lines += ["", f"## {heading}", "", *table(more_rows), *paragraphs(more_notes)]
+    lines += ["", f"Machine: {processor()}, {os.cpu_count()} cores, {platform.system()}{flags()}."]
+    lines += ["", f"Threads: {threads()}."]
+    lines += ["", "Versions: Python " + platform.python_version() + versions() + "."]
     text = "\n".join(lines) + "\n"
     print(text)
     folder = Path(__file__).parent / "results"
@@ -21,12 +47,49 @@ def write_report(name, title, rows):
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
 
 
+def table(rows):
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for row in rows:
+        lines.append("| " + " | ".join(str(row.get(column, "")) for column in columns) + " |")
+    return lines
+
+
+def paragraphs(notes):
+    return [line for note in notes for line in ("", note)]
+
+
 def processor():
+    return cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def flags():
+    """Whether the processor multiplies bfloat16 itself; without, bfloat16 is emulated and slow."""
+    found = cpu_info("flags")
+    if found is None:
+        return ""
+    found = found.split()
+    return "; " + ", ".join(f"{flag} {'yes' if flag in found else 'no'}" for flag in FLAGS)
+
+
+def cpu_info(field):
     try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":")[1].strip() for line in file if "model name" in line)
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith(field))
     except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        return None
+
+
+def threads():
+    """The thread pools of what is loaded; nothing is imported for it."""
+    found = [f"OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}"]
+    if "torch" in sys.modules:
+        found.append(f"torch {sys.modules['torch'].get_num_threads()}")
+    if "threadpoolctl" in sys.modules:
+        pools = sys.modules["threadpoolctl"].threadpool_info()
+        named = {f"{pool['prefix']} ({pool['user_api']}) {pool['num_threads']}" for pool in pools}
+        found += sorted(named)
+    return ", ".join(found)
 
 
 def versions():
