@@ -50,11 +50,16 @@ _ATTEMPTS = 5
 _SCHEMA = """
 CREATE TABLE entries(id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, used INTEGER NOT NULL);
 CREATE TABLE vectors(id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE TABLE claims(key BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE counters(id INTEGER PRIMARY KEY, hits INTEGER NOT NULL, misses INTEGER NOT NULL);
-INSERT INTO counters VALUES(1, 0, 0);
+CREATE TABLE claims(key BLOB PRIMARY KEY, owner BLOB NOT NULL) WITHOUT ROWID;
 """
+# the key as it stands in the row and not in the index that led there
+_ENTRIES = (
+    "SELECT row.key, row.id, row.used FROM entries AS found LEFT JOIN entries AS row "
+    "ON row.id = found.id WHERE found.key IN"
+)
+_OWNERS = "SELECT DISTINCT owner FROM claims"
 _GENERATION = re.compile(r"vectors-(\d{6,})\.sqlite")
+_OF_GENERATION = re.compile(_GENERATION.pattern + "(-wal|-shm|-journal)?")
 _TOKEN = re.compile(rb"[0-9a-f]{32}")
 
 # Errors that say something about the machine and nothing about the file.
@@ -184,10 +189,10 @@ class EmbeddingStore:
             was made or cleared; of calls that have ended), ``entries``, ``bytes`` and
             ``max_bytes``.
         """
-        if not self.path.is_dir():
+        if _newest(self.path) is None:
             return CacheInfo(0, 0, 0, 0, self.max_bytes)
         with self.session() as session:
-            return CacheInfo(*session.info(), self.max_bytes)
+            return CacheInfo(*_counted(self.path), *session.size(), self.max_bytes)
 
     def clear(self):
         """Drop all embeddings and start counting anew.
@@ -197,8 +202,10 @@ class EmbeddingStore:
         OSError
             The directory cannot be written.
         """
-        with _directory_lock(self.path):
-            _start_generation(self.path)
+        if _newest(self.path) is not None:
+            with _directory_lock(self.path):
+                _start_generation(self.path)
+            _remove(self.path / "counters")
 
     def __sklearn_clone__(self):
         return self
@@ -239,13 +246,14 @@ class _Session:
         if self._process != os.getpid():
             return
         try:
-            if self._claimed or self._to_touch or self._hits or self._misses:
+            if self._claimed or self._to_touch:
                 self._attempt(self._settle, writes=True)
+            if self._writing and (self._hits or self._misses):
+                _count(self._directory, self._hits, self._misses)
         finally:
             self._disconnect()
             if self._lock is not None:
-                _remove(_session_file(self._directory, self._token))
-                self._lock.release()
+                _end_session(_session_file(self._directory, self._token), self._lock)
 
     def get(self, keys):
         """Look keys up.
@@ -318,9 +326,9 @@ class _Session:
             self._attempt(lambda: self._unclaim(mine), writes=True)
         self._claimed -= mine
 
-    def info(self):
-        """Return (hits, misses, entries, bytes)."""
-        return self._attempt(self._count, otherwise=(0, 0, 0, 0))
+    def size(self):
+        """Return the number of entries and the bytes of the database's pages in use."""
+        return self._attempt(self._size, otherwise=(0, 0))
 
     # The rest does the work, on an open connection; `_attempt` deals with what goes wrong.
 
@@ -328,18 +336,17 @@ class _Session:
         connection, wanted, now = self._connection, set(keys), _now()
         entries, found, width = {}, {}, None
         with _transaction(connection, "BEGIN"):
-            select = "SELECT key, id, used FROM entries WHERE key IN"
-            for key, row, used in _select(connection, select, list(wanted)):
+            for key, row, used in _select(connection, _ENTRIES, sorted(wanted)):
                 if key not in wanted:
-                    continue
+                    raise _Damage("an index that leads to another key")
                 entries[row] = key
                 if not isinstance(used, int) or abs(now - used) >= _TOUCH_SECONDS:
                     self._to_touch.append(row)
-            # in the order of the file
+            # in the order of the file, as the keys above are in that of their index
             select = "SELECT id, crc, data FROM vectors WHERE id IN"
             for row, crc, data in _select(connection, select, sorted(entries)):
-                key = entries[row]
-                if not isinstance(data, bytes) or _checksum(key, data) != crc:
+                key = entries.get(row)
+                if key is None or not isinstance(data, bytes) or _checksum(key, data) != crc:
                     continue
                 width = width or len(data)
                 if len(data) == width:
@@ -367,10 +374,15 @@ class _Session:
         return taken, dead
 
     def _take(self, keys):
-        if self._lock is None:
+        joins = self._lock is None
+        if joins:
             self._token, self._lock = _join_sessions(self._directory)
         with _transaction(self._connection, "BEGIN IMMEDIATE"):
             taken, dead = self._standing(keys)
+            if joins:  # once in a session, what the dead left behind is swept up
+                owners = {owner for (owner,) in self._connection.execute(_OWNERS)}
+                owners.discard(self._token)
+                dead |= {owner for owner in owners if not _is_alive(self._directory, owner)}
             self._connection.executemany(
                 "DELETE FROM claims WHERE owner = ?", [(owner,) for owner in dead]
             )
@@ -423,16 +435,11 @@ class _Session:
         with _transaction(self._connection, "BEGIN IMMEDIATE"):
             self._give_up(self._claimed)
             self._touch()
-            self._connection.execute(
-                "UPDATE counters SET hits = hits + ?, misses = misses + ?",
-                (self._hits, self._misses),
-            )
 
-    def _count(self):
+    def _size(self):
         with _transaction(self._connection, "BEGIN"):
-            counters = self._connection.execute("SELECT hits, misses FROM counters").fetchone()
-            (entries,) = self._connection.execute("SELECT count(*) FROM entries").fetchone()
-            return *counters, entries, _live_bytes(self._connection)
+            entries = _number(self._connection, "SELECT count(*) FROM entries")
+            return entries, _live_bytes(self._connection)
 
     # What surrounds the work.
 
@@ -452,7 +459,7 @@ class _Session:
                 if writes and not self._writing:
                     return otherwise
                 return work()
-            except (sqlite3.DatabaseError, _Damage, OSError) as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError, _Damage, OSError) as error:
                 self._disconnect()
                 if self._file is not None and not self._file.exists():
                     self._file = None  # replaced while it was read
@@ -470,6 +477,7 @@ class _Session:
         if self._connection is not None and newest == self._file:
             return
         self._disconnect()
+        self._file = None
         self._file = newest or _make(self._directory)
         self._connection, writable = _open(self._file)
         if not writable:
@@ -548,6 +556,9 @@ class MemoryStore:
         self._owner_of = {}
         self._bytes = self._hits = self._misses = 0
 
+    def _drop(self, key):
+        self._bytes -= len(self._rows.pop(key)) + _ROW_OVERHEAD
+
     def session(self):
         """Return a context manager: one call's own access, in one thread at a time."""
         return _MemorySession(self)
@@ -597,11 +608,15 @@ class _MemorySession:
         with store._lock:
             for position, key in enumerate(keys):
                 row = store._rows.get(key)
-                if row is not None and len(row) == (width or len(row)):
-                    width = len(row)
-                    store._rows.move_to_end(key)
-                    positions.append(position)
-                    rows.append(row)
+                if row is None:
+                    continue
+                width = width or len(row)
+                if len(row) != width:
+                    store._drop(key)
+                    continue
+                store._rows.move_to_end(key)
+                positions.append(position)
+                rows.append(row)
             store._hits += len(rows)
         return _gathered(positions, rows)
 
@@ -623,8 +638,7 @@ class _MemorySession:
                     store._rows[key] = row
                     store._bytes += len(row) + _ROW_OVERHEAD
             while store._bytes > store.max_bytes:
-                _, row = store._rows.popitem(last=False)
-                store._bytes -= len(row) + _ROW_OVERHEAD
+                store._drop(next(iter(store._rows)))
             self._give_up(keys)
 
     def release(self, keys):
@@ -679,7 +693,8 @@ class _Damage(Exception):
 
 def _is_damage(error):
     if not isinstance(error, sqlite3.DatabaseError):
-        return isinstance(error, _Damage)
+        # UnicodeDecodeError: a message of SQLite's that quotes a damaged schema
+        return isinstance(error, (_Damage, UnicodeDecodeError))
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         raise error  # not of the database's: wrong use of the module
@@ -713,7 +728,7 @@ def _start_generation(directory):
     """
     numbers = {}
     for name in os.listdir(directory):
-        if match := _GENERATION.match(name):
+        if match := _OF_GENERATION.fullmatch(name):
             numbers[name] = int(match[1])
     unfinished = directory / "unfinished.sqlite"
     for suffix in ("", "-wal", "-shm", "-journal"):
@@ -758,7 +773,7 @@ def _open(file):
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute(f"PRAGMA cache_size = {-_CACHE_KIB}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-            connection.execute("SELECT hits FROM counters").fetchone()
+            _largest_row(connection)
         except BaseException as error:
             if connection is not None:
                 connection.close()
@@ -788,19 +803,21 @@ def _select(connection, select, values):
         yield from connection.execute(f"{select} ({','.join('?' * len(chunk))})", chunk)
 
 
+def _number(connection, select):
+    row = connection.execute(select).fetchone()
+    if row is None or not isinstance(row[0], int) or not 0 <= row[0] < 2**60:
+        raise _Damage(f"{select!r} gives {row}")
+    return row[0]
+
+
 def _largest_row(connection):
-    largest = 0
-    for table in ("entries", "vectors"):
-        (row,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()
-        largest = max(largest, row or 0)
-    if largest > 2**60:
-        raise _Damage(f"row {largest}")
-    return largest
+    select = "SELECT coalesce(max(id), 0) FROM"
+    return max(_number(connection, f"{select} {table}") for table in ("entries", "vectors"))
 
 
 def _live_bytes(connection):
-    (pages,), (unused,), (size,) = (
-        connection.execute(f"PRAGMA {name}").fetchone()
+    pages, unused, size = (
+        _number(connection, f"PRAGMA {name}")
         for name in ("page_count", "freelist_count", "page_size")
     )
     if unused >= pages:
@@ -815,7 +832,7 @@ def _delete(connection, rows):
 
 def _evict(connection, bound):
     while (live := _live_bytes(connection)) > bound:
-        (entries,) = connection.execute("SELECT count(*) FROM entries").fetchone()
+        entries = _number(connection, "SELECT count(*) FROM entries")
         if not entries:
             return
         # a page is given back when it is nearly empty, so that it may take some rounds
@@ -827,8 +844,30 @@ def _evict(connection, bound):
 # ---- locks on files, which the operating system gives up with the process that holds them
 
 
-def _directory_lock(directory):
-    return FileLock(directory / "store.lock", timeout=_PATIENCE, thread_local=False)
+def _directory_lock(directory, name="store.lock"):
+    return FileLock(directory / name, timeout=_PATIENCE, thread_local=False)
+
+
+def _count(directory, hits, misses):
+    """Add to the counters, which have a file of their own.
+
+    In the database, each call that only reads would write at its end, and wait for the disk.
+    """
+    with suppress(OSError), _directory_lock(directory, "counters.lock"):
+        before = _counted(directory)
+        descriptor = os.open(directory / "counters", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            os.write(descriptor, b"%020d %020d\n" % (before[0] + hits, before[1] + misses))
+        finally:
+            os.close(descriptor)
+
+
+def _counted(directory):
+    try:
+        hits, misses = (directory / "counters").read_bytes()[:42].split()
+        return int(hits), int(misses)
+    except (OSError, ValueError):
+        return 0, 0
 
 
 def _join_sessions(directory):
@@ -862,9 +901,14 @@ def _is_alive(directory, token):
         return True
     except OSError:  # another user's: to compute twice is better than to wait forever
         return False
+    _end_session(file, lock)
+    return False
+
+
+def _end_session(file, lock):
     _remove(file)
     lock.release()
-    return False
+    _remove(file)  # Windows removes nothing that is open
 
 
 def _remove(file):
