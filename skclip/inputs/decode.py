@@ -22,8 +22,8 @@ class Unreadable(Exception):
     """Why an item is no image: the predicate of a sentence whose subject is the item."""
 
 
-def decode_file(path):
-    """Decode the image file at `path`."""
+def decode_file(path, reader=None):
+    """Decode the image file at `path`; `reader` is that of `decode_stream`."""
     try:
         status = os.stat(path)
     except FileNotFoundError as error:
@@ -39,13 +39,23 @@ def decode_file(path):
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("is not a regular file")
     with open(path, "rb") as stream:
-        return decode_stream(stream)
+        return decode_stream(stream, reader)
 
 
-def decode_stream(stream):
-    """Decode the image in a binary stream, which stays open."""
+def decode_stream(stream, reader=None):
+    """Decode the image in a binary stream, which stays open.
+
+    `reader(image, stream)` is asked first, with a picture of which only the header has been read
+    and whose size is allowed. What it returns is the result, unless it is None.
+    """
     stream = _Watched(stream)
-    return picture_to_rgb(_identify(stream), stream)
+    image = _identify(stream)
+    if reader is not None:
+        _check_pixel_count(image.size)
+        result = reader(image, stream)
+        if result is not None:
+            return result
+    return picture_to_rgb(image, stream)
 
 
 def picture_to_rgb(image, stream=None):
@@ -61,7 +71,7 @@ def picture_to_rgb(image, stream=None):
     # a caller's LOAD_TRUNCATED_IMAGES makes Pillow fill what is missing with grey, silently
     if ImageFile.LOAD_TRUNCATED_IMAGES and stream is not None and stream.starved:
         raise Unreadable("is truncated")
-    upright = _UPRIGHT.get(_orientation(image))
+    upright = _UPRIGHT.get(orientation(image))
     image = _to_rgb(image, container)
     return image if upright is None else image.transpose(upright)
 
@@ -137,7 +147,8 @@ def _check_pixel_count(size):
         )
 
 
-def _orientation(image):
+def orientation(image):
+    """Return EXIF's orientation of a picture, 1 where there is none."""
     # viewers show a picture whose EXIF block is damaged, as it is stored
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)

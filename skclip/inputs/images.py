@@ -104,7 +104,7 @@ def is_embeddings(X):
     return _is_numeric_array(X) and len(X.shape) == 2
 
 
-def read_image(item, *, row):
+def read_image(item, *, row, reader=None):
     """Return one item of :func:`as_images` as the RGB picture that a viewer shows.
 
     Parameters
@@ -112,6 +112,9 @@ def read_image(item, *, row):
     item : str, Path, bytes, PIL image, array, tensor or dict
     row : int
         Its position, for the error.
+    reader : callable (image, stream) -> object, default=None
+        Asked first about each file, once Pillow has read its header and its size is allowed; what
+        it returns is returned in place of the picture, unless it is None.
 
     Returns
     -------
@@ -146,7 +149,7 @@ def read_image(item, *, row):
     the largest value possible (such as 16)
     """
     try:
-        return _rgb(item)
+        return _rgb(item, reader)
     except Unreadable as error:
         cause = _MISSING if is_missing(item) else f"{_label(item)} {error}"
         raise ImageReadError(row, cause) from error
@@ -216,7 +219,7 @@ class _Same:
         return item is not None and item is other.reference()
 
 
-def _rgb(item):
+def _rgb(item, reader):
     if is_missing(item):
         raise Unreadable("is missing")
     if isinstance(item, dict):
@@ -224,9 +227,9 @@ def _rgb(item):
             raise Unreadable("has neither 'bytes' nor 'path'")
         item = item["path"] if item.get("bytes") is None else item["bytes"]
     if isinstance(item, (str, os.PathLike)):
-        return decode_file(os.fspath(item))
+        return decode_file(os.fspath(item), reader)
     if isinstance(item, (bytes, bytearray, memoryview)):
-        return decode_stream(io.BytesIO(item))
+        return decode_stream(io.BytesIO(item), reader)
     if isinstance(item, Image.Image):
         return picture_to_rgb(item)
     if _is_tensor(item):

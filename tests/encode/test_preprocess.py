@@ -1,11 +1,19 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odd_files import stored_by_orientation
 from PIL import Image
 from torchvision import transforms
 
 from skclip.encode import preprocess
-from skclip.encode.preprocess import normalize, resize_and_crop
+from skclip.encode.preprocess import (
+    can_resize_fast,
+    normalize,
+    resize_and_crop,
+    resize_and_crop_fast,
+)
 from skclip.inputs.images import read_image
 from skclip.model.config import PreprocessConfig
 
@@ -123,6 +131,126 @@ def test_extreme_shapes_do_not_blow_up_memory(size):
 def test_result_does_not_hold_on_to_the_whole_resized_picture():
     pixels = resize_and_crop(Image.new("RGB", (50, 500)), PreprocessConfig(image_size=8))
     assert pixels.base is None or pixels.base.size == pixels.size
+
+
+needs_fast_resizing = pytest.mark.skipif(
+    not can_resize_fast((640, 480), PreprocessConfig()), reason="this processor has no AVX2"
+)
+
+
+def picture(kind, height, width, seed):
+    rng = np.random.default_rng(seed)
+    if kind == "noise":
+        return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    if kind == "black and white":
+        return rng.integers(0, 2, (height, width, 3), dtype=np.uint8) * np.uint8(255)
+    if kind == "stripes":
+        row = rng.integers(0, 256, (1, width, 3), dtype=np.uint8)
+        return np.broadcast_to(row, (height, width, 3))
+    few = noise(rng, height // 20 + 2, width // 20 + 2, 3)
+    smooth = np.asarray(few.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
+    return (smooth + rng.integers(-2, 3, smooth.shape)).clip(0, 255).astype(np.uint8)
+
+
+@needs_fast_resizing
+@settings(max_examples=150)
+@given(
+    kind=st.sampled_from(["noise", "black and white", "stripes", "blurred"]),
+    height=st.integers(1, 500),
+    width=st.integers(1, 500),
+    image_size=st.sampled_from([8, 63, 224]),
+    interpolation=st.sampled_from(["bicubic", "bilinear"]),
+    resize_mode=st.sampled_from(["shortest", "squash"]),
+    orientation=st.integers(1, 8),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_fast_resizing_is_within_one_level(
+    kind, height, width, image_size, interpolation, resize_mode, orientation, seed
+):
+    config = PreprocessConfig(
+        image_size=image_size, interpolation=interpolation, resize_mode=resize_mode
+    )
+    if not can_resize_fast((width, height), config):
+        return
+    upright = picture(kind, height, width, seed)
+    expected = resize_and_crop(Image.fromarray(upright), config)
+    stored = stored_by_orientation(upright)[orientation - 1]
+    actual = resize_and_crop_fast(stored, config, orientation=orientation)
+    assert np.abs(expected.astype(int) - actual).max() <= 1
+
+
+@needs_fast_resizing
+@pytest.mark.parametrize("scale", [0.3, 0.9, 1.1, 1.5, 1.9])
+def test_fast_resizing_of_drawn_gradients_is_within_one_level(scale):
+    """They are the worst case: neighbouring sums lie near the same half."""
+    config = PreprocessConfig(image_size=100)
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[: int(100 * scale), : int(130 * scale)]
+    for _ in range(20):
+        periods = rng.uniform(0.5, 60, (2, 3))
+        waves = [127 + 120 * np.sin(x / a + y / b) for a, b in periods.T]
+        pixels = np.stack(waves, axis=-1).astype(np.uint8)
+        expected = resize_and_crop(Image.fromarray(pixels), config)
+        difference = np.abs(expected.astype(int) - resize_and_crop_fast(pixels, config))
+        assert difference.max() <= 1
+
+
+@needs_fast_resizing
+@pytest.mark.parametrize("size", [(80, 160), (60, 239), (40, 61), (40, 60), (239, 60), (30, 100)])
+def test_fast_resizing_follows_the_order_of_the_installed_pillow(size):
+    """Near and beyond the shape where newer Pillow releases exchange the passes."""
+    config = PreprocessConfig(image_size=20)
+    pixels = picture("noise", *size[::-1], seed=0)
+    expected = resize_and_crop(Image.fromarray(pixels), config)
+    actual = resize_and_crop_fast(pixels, config)
+    assert np.abs(expected.astype(int) - actual).max() <= 1
+
+
+@needs_fast_resizing
+@pytest.mark.parametrize("size", [(224, 224), (300, 224), (224, 301), (448, 448), (500, 223)])
+def test_fast_resizing_where_little_is_to_do(size):
+    pixels = picture("noise", *size[::-1], seed=0)
+    pixels.flags.writeable = False
+    expected = resize_and_crop(Image.fromarray(pixels), PreprocessConfig())
+    actual = resize_and_crop_fast(pixels, PreprocessConfig())
+    assert np.abs(expected.astype(int) - actual).max() <= 1
+    assert not np.shares_memory(actual, pixels)
+
+
+@needs_fast_resizing
+def test_fast_result_is_contiguous_and_owns_its_pixels_alone():
+    for orientation in range(1, 9):
+        pixels = picture("noise", 300, 400, seed=0)
+        actual = resize_and_crop_fast(pixels, PreprocessConfig(), orientation=orientation)
+        assert actual.flags.c_contiguous
+        assert actual.flags.owndata
+
+
+def test_extreme_shapes_and_plain_processors_are_left_to_pillow(monkeypatch):
+    assert not can_resize_fast((1, 80_000), PreprocessConfig())
+    assert not can_resize_fast((80_000, 1), PreprocessConfig())
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    assert not can_resize_fast((640, 480), PreprocessConfig())
+
+
+def test_an_unknown_order_of_passes_is_left_to_pillow(monkeypatch):
+    monkeypatch.setattr(preprocess, "_vertical_first", lambda: None)
+    assert not can_resize_fast((640, 480), PreprocessConfig())
+
+
+@pytest.mark.parametrize("rule", [preprocess._never, preprocess._where_height_shrinks_most])
+def test_the_order_of_passes_is_found_out(rule, monkeypatch):
+    original = Image.Image.resize
+
+    def resize(self, size, resample):
+        vertical = rule(self.size, size)
+        between = (self.width, size[1]) if vertical else (size[0], self.height)
+        return original(original(self, between, resample), size, resample)
+
+    monkeypatch.setattr(Image.Image, "resize", resize)
+    assert preprocess._vertical_first.__wrapped__() is rule
+    monkeypatch.setattr(Image.Image, "resize", lambda self, size, _: Image.new("RGB", size))
+    assert preprocess._vertical_first.__wrapped__() is None
 
 
 @pytest.mark.parametrize("layout", ["channels last", "channels first"])

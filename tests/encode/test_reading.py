@@ -1,0 +1,288 @@
+"""The fast way from a file to pixels, against Pillow's."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odd_files import write_orientations
+from PIL import Image, ImageFile
+
+from skclip.encode import reading
+from skclip.encode.preprocess import can_resize_fast, resize_and_crop
+from skclip.encode.reading import read_pixels
+from skclip.exceptions import ImageReadError
+from skclip.inputs.images import read_image
+from skclip.model.config import PreprocessConfig
+
+CONFIG = PreprocessConfig(image_size=32)
+
+needs_fast_decoding = pytest.mark.skipif(
+    not (can_resize_fast((640, 480), CONFIG) and reading._jpeg_kinds()),
+    reason="no AVX2, or torchvision has no JPEG decoder like Pillow's",
+)
+
+
+def picture(height=70, width=90, seed=0):
+    """Like a photograph: smooth, with a little noise."""
+    rng = np.random.default_rng(seed)
+    few = rng.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
+    smooth = Image.fromarray(few).resize((width, height), Image.Resampling.BICUBIC)
+    return (np.asarray(smooth) + rng.integers(-6, 7, (height, width, 3))).clip(0, 255)
+
+
+def jpeg(pixels=None, mode="RGB", **options):
+    stream = io.BytesIO()
+    pixels = picture() if pixels is None else pixels
+    Image.fromarray(pixels.astype(np.uint8)).convert(mode).save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+def both(item, config=CONFIG):
+    """Read in both ways; the outcome of each is pixels or the error's text."""
+    outcomes = []
+    for exact in (True, False):
+        try:
+            outcomes.append(read_pixels(item, row=3, config=config, exact=exact).astype(int))
+        except ImageReadError as error:
+            outcomes.append(str(error))
+    return outcomes
+
+
+def check_alike(item, config=CONFIG):
+    exact, fast = both(item, config)
+    if isinstance(exact, str):
+        assert isinstance(fast, str)
+        assert exact == fast
+    else:
+        assert not isinstance(fast, str), fast
+        assert np.abs(exact - fast).max() <= 1
+    return fast
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Counts what torchvision has decoded."""
+    successes = []
+    original = reading._decode_jpeg
+
+    def decode(content):
+        pixels = original(content)
+        successes.append(pixels is not None)
+        return pixels
+
+    reading._jpeg_kinds()
+    monkeypatch.setattr(reading, "_decode_jpeg", decode)
+    return successes
+
+
+def test_exact_is_the_published_recipe_bit_for_bit(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg())
+    expected = resize_and_crop(read_image(path, row=0), CONFIG)
+    np.testing.assert_array_equal(read_pixels(path, row=0, config=CONFIG, exact=True), expected)
+
+
+def test_odd_files(odd_files):
+    """The same errors, and pixels at most one level apart."""
+    for config in (CONFIG, PreprocessConfig(resize_mode="squash", interpolation="bilinear")):
+        for file in odd_files:
+            outcome = check_alike(file.path, config)
+            assert isinstance(outcome, str) == (not file.readable), file.name
+
+
+def test_items_of_every_kind(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg())
+    content = path.read_bytes()
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    expected = read_pixels(str(path), row=0, config=CONFIG)
+    for item in (
+        path,
+        content,
+        bytearray(content),
+        memoryview(content),
+        {"bytes": content, "path": None},
+        {"path": str(path)},
+        Image.fromarray(pixels),
+        pixels,
+        pixels[::-1][::-1],
+        pixels / np.float64(255),
+    ):
+        actual = read_pixels(item, row=0, config=CONFIG)
+        np.testing.assert_array_equal(actual, expected)
+        assert actual.flags.c_contiguous
+    for item in (None, np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5, 7), np.uint8), 17):
+        assert isinstance(check_alike(item), str)
+
+
+def test_a_lazily_opened_picture_is_left_as_it_was(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg())
+    with Image.open(path) as image:
+        read_pixels(image, row=0, config=CONFIG)
+        assert image.size == (90, 70)
+        assert image.format == "JPEG"
+
+
+@needs_fast_decoding
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "grey", "rgb", "4:1:1"])
+def test_usual_jpeg_files_are_decoded_to_the_same_pixels(subsampling, progressive, decoded):
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        options = {"quality": int(rng.integers(20, 101)), "progressive": progressive}
+        if subsampling == "grey":
+            options["mode"] = "L"
+        elif subsampling == "rgb":
+            options["keep_rgb"] = True
+        else:
+            options["subsampling"] = "4:2:0" if subsampling == "4:1:1" else subsampling
+        content = jpeg(picture(*rng.integers(20, 90, 2), seed=rng.integers(100)), **options)
+        if subsampling == "4:1:1":
+            # as many luma blocks per chroma block, in another layout: another picture
+            content = content.replace(b"\x03\x01\x22\x00", b"\x03\x01\x41\x00")
+        expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        actual = reading._decode_jpeg(bytearray(content))
+        np.testing.assert_array_equal(actual, expected)
+        del decoded[:]
+        check_alike(content)
+        kinds = reading._jpeg_kinds()
+        assert decoded == [True] or (progressive and reading._PROGRESSIVE not in kinds)
+
+
+@needs_fast_decoding
+def test_unusual_jpeg_files_are_left_to_pillow(decoded):
+    layout_440 = jpeg(subsampling="4:2:2").replace(b"\x03\x01\x21\x00", b"\x03\x01\x12\x00")
+    # lossless JPEG says so in its marker; what Pillow makes of it is another question
+    lossless = jpeg().replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc3\x00\x11\x08")
+    for content in (jpeg(mode="CMYK"), layout_440, lossless):
+        check_alike(content)
+    assert decoded == []
+
+
+@needs_fast_decoding
+def test_the_first_picture_of_several_in_a_jpeg_file(decoded):
+    stream = io.BytesIO()
+    frames = [Image.fromarray(picture(seed=seed).astype(np.uint8)) for seed in (0, 1)]
+    frames[0].save(stream, "MPO", save_all=True, append_images=frames[1:])
+    assert Image.open(io.BytesIO(stream.getvalue())).format == "MPO"
+    check_alike(stream.getvalue())
+    assert decoded == [True]
+
+
+def test_all_eight_orientations(tmp_path):
+    for config in (CONFIG, PreprocessConfig(image_size=9), PreprocessConfig(resize_mode="squash")):
+        for file in write_orientations(tmp_path):
+            check_alike(file.path, config)
+
+
+@settings(max_examples=100)
+@given(cut=st.floats(0, 1), progressive=st.booleans(), kept=st.booleans())
+def test_truncated_files(cut, progressive, kept):
+    content = jpeg(progressive=progressive)
+    content = content[: int(cut * len(content))]
+    check_alike(content + b"\xff\xd9" if kept else content)
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3])
+def test_files_without_their_last_bytes(missing):
+    """Pillow does without the end marker once it has all pixels."""
+    check_alike(jpeg()[:-missing])
+
+
+def test_truncated_files_are_refused_where_pillow_is_told_to_load_them(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    content = jpeg()
+    assert "is truncated" in check_alike(content[: len(content) // 2])
+
+
+@settings(max_examples=200)
+@given(
+    flips=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4),
+    subsampling=st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
+    progressive=st.booleans(),
+)
+def test_damaged_files(flips, subsampling, progressive):
+    """Both read them to the same pixels, or both refuse them for the same reason."""
+    content = bytearray(jpeg(subsampling=subsampling, progressive=progressive))
+    for place, value in flips:
+        content[int(2 + place * (len(content) - 3))] = value
+    check_alike(bytes(content))
+
+
+@needs_fast_decoding
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch, decoded):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 70 * 90 - 1)
+    assert "MAX_IMAGE_PIXELS = 6299" in check_alike(jpeg())
+    assert decoded == []
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    check_alike(jpeg())
+    assert decoded == [True]
+
+
+@needs_fast_decoding
+def test_a_picture_of_another_size_than_the_header_told_is_left_to_pillow(monkeypatch):
+    monkeypatch.setattr(reading, "_decode_jpeg", lambda content: np.zeros((70, 91, 3), np.uint8))
+    assert check_alike(jpeg()).max() > 0
+
+
+def test_without_torchvision(monkeypatch):
+    def find_spec(name):
+        raise ValueError(name)
+
+    monkeypatch.setattr(reading.importlib.util, "find_spec", find_spec)
+    assert reading._jpeg_operator.__wrapped__() is None
+    monkeypatch.setattr(reading, "_jpeg_operator", lambda: None)
+    assert reading._jpeg_kinds.__wrapped__() == ()
+    monkeypatch.setattr(reading, "_jpeg_kinds", lambda: ())
+    check_alike(jpeg())
+
+
+@pytest.mark.parametrize("processor", ["no AVX2"])
+def test_where_torch_is_slow_everything_is_exact(processor, monkeypatch):
+    monkeypatch.setattr(reading, "can_resize_fast", lambda size, config: False)
+    for item in (jpeg(), picture().astype(np.uint8), Image.fromarray(picture().astype(np.uint8))):
+        exact, fast = both(item)
+        np.testing.assert_array_equal(exact, fast)
+
+
+def test_decoders_that_differ_are_not_used(monkeypatch):
+    monkeypatch.setattr(reading, "_jpeg_operator", lambda: "any")
+    monkeypatch.setattr(reading, "_decoded_alike", lambda content: False)
+    assert reading._jpeg_kinds.__wrapped__() == ()
+    outcomes = iter([True, False])
+    monkeypatch.setattr(reading, "_decoded_alike", lambda content: next(outcomes))
+    assert reading._PROGRESSIVE not in reading._jpeg_kinds.__wrapped__()
+
+
+def test_in_a_thread_it_starts_no_others_and_imports_no_torchvision(tmp_path):
+    """And nothing is printed or warned of."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("counts threads as Linux does")
+    path = tmp_path / "large.jpg"
+    path.write_bytes(jpeg(picture(1200, 1600)))
+    code = (
+        "import os, sys, threading, torch\n"
+        "torch.set_num_threads(4)\n"
+        "from skclip.encode.reading import read_pixels\n"
+        "from skclip.model.config import PreprocessConfig\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "def work():\n"
+        "    for size in (224, 900):\n"
+        "        read_pixels(sys.argv[1], row=0, config=PreprocessConfig(image_size=size))\n"
+        "    print(len(os.listdir('/proc/self/task')) - before, 'torchvision' in sys.modules)\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start(); thread.join()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == "1 False\n"
+    assert run.stderr == ""
