@@ -238,6 +238,11 @@ def test_an_unknown_order_of_passes_is_left_to_pillow(monkeypatch):
     assert not can_resize_fast((640, 480), PreprocessConfig())
 
 
+def test_the_order_of_passes_of_the_installed_pillow_is_known():
+    """Otherwise everything would be exact, and slow."""
+    assert preprocess._vertical_first() is not None
+
+
 @pytest.mark.parametrize("rule", [preprocess._never, preprocess._where_height_shrinks_most])
 def test_the_order_of_passes_is_found_out(rule, monkeypatch):
     original = Image.Image.resize
