@@ -48,15 +48,11 @@ _ATTEMPTS = 5
 # Vectors are wide and lie in the order they came in, on pages filled to the brim; what is looked up
 # and touched is narrow and apart from them.
 _SCHEMA = """
-CREATE TABLE entries(id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, used INTEGER NOT NULL);
+CREATE TABLE entries(key BLOB PRIMARY KEY, id INTEGER NOT NULL, used INTEGER NOT NULL)
+WITHOUT ROWID;
 CREATE TABLE vectors(id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE TABLE claims(key BLOB PRIMARY KEY, owner BLOB NOT NULL) WITHOUT ROWID;
 """
-# the key as it stands in the row and not in the index that led there
-_ENTRIES = (
-    "SELECT row.key, row.id, row.used FROM entries AS found LEFT JOIN entries AS row "
-    "ON row.id = found.id WHERE found.key IN"
-)
 _OWNERS = "SELECT DISTINCT owner FROM claims"
 _GENERATION = re.compile(r"vectors-(\d{6,})\.sqlite")
 _OF_GENERATION = re.compile(_GENERATION.pattern + "(-wal|-shm|-journal)?")
@@ -333,16 +329,17 @@ class _Session:
     # The rest does the work, on an open connection; `_attempt` deals with what goes wrong.
 
     def _read(self, keys):
-        connection, wanted, now = self._connection, set(keys), _now()
+        connection, now = self._connection, _now()
         entries, found, width = {}, {}, None
         with _transaction(connection, "BEGIN"):
-            for key, row, used in _select(connection, _ENTRIES, sorted(wanted)):
-                if key not in wanted:
-                    raise _Damage("an index that leads to another key")
+            select = "SELECT key, id, used FROM entries WHERE key IN"
+            for key, row, used in _select(connection, select, sorted(set(keys))):
+                if not isinstance(row, int) or row in entries:
+                    raise _Damage(f"row {row}")
                 entries[row] = key
                 if not isinstance(used, int) or abs(now - used) >= _TOUCH_SECONDS:
-                    self._to_touch.append(row)
-            # in the order of the file, as the keys above are in that of their index
+                    self._to_touch.append(key)
+            # in the order of the file, as the keys above are in that of their table
             select = "SELECT id, crc, data FROM vectors WHERE id IN"
             for row, crc, data in _select(connection, select, sorted(entries)):
                 key = entries.get(row)
@@ -352,11 +349,11 @@ class _Session:
                 if len(data) == width:
                     found[key] = data
                     del entries[row]
-        return found, list(entries)
+        return found, list(entries.items())
 
-    def _drop(self, rows):
+    def _drop(self, entries):
         with _transaction(self._connection, "BEGIN IMMEDIATE"):
-            _delete(self._connection, rows)
+            _delete(self._connection, entries)
 
     def _standing(self, keys):
         """Return the keys that are not to be had, and the dead owners of others."""
@@ -400,9 +397,10 @@ class _Session:
             for (key,) in _select(connection, "SELECT key FROM entries WHERE key IN", list(new)):
                 new.pop(key, None)
             first = 1 + _largest_row(connection)
+            # in the order of the keys, which touches every page once
             connection.executemany(
                 "INSERT INTO entries VALUES(?, ?, ?)",
-                ((row, key, now) for row, key in enumerate(new, first)),
+                sorted((key, row, now) for row, key in enumerate(new, first)),
             )
             connection.executemany(
                 "INSERT INTO vectors VALUES(?, ?, ?)",
@@ -427,7 +425,7 @@ class _Session:
     def _touch(self):
         now = _now()
         self._connection.executemany(
-            "UPDATE entries SET used = ? WHERE id = ?", ((now, row) for row in self._to_touch)
+            "UPDATE entries SET used = ? WHERE key = ?", ((now, key) for key in self._to_touch)
         )
         self._to_touch.clear()
 
@@ -773,6 +771,7 @@ def _open(file):
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute(f"PRAGMA cache_size = {-_CACHE_KIB}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+            _number(connection, "SELECT count(*) FROM (SELECT id FROM entries LIMIT 1)")
             _largest_row(connection)
         except BaseException as error:
             if connection is not None:
@@ -811,8 +810,7 @@ def _number(connection, select):
 
 
 def _largest_row(connection):
-    select = "SELECT coalesce(max(id), 0) FROM"
-    return max(_number(connection, f"{select} {table}") for table in ("entries", "vectors"))
+    return _number(connection, "SELECT coalesce(max(id), 0) FROM vectors")
 
 
 def _live_bytes(connection):
@@ -825,20 +823,22 @@ def _live_bytes(connection):
     return (pages - unused) * size
 
 
-def _delete(connection, rows):
-    for table in ("entries", "vectors"):
-        connection.executemany(f"DELETE FROM {table} WHERE id = ?", [(row,) for row in rows])
+def _delete(connection, entries):
+    connection.executemany("DELETE FROM vectors WHERE id = ?", [(row,) for row, _ in entries])
+    # IS, for a damaged row is of any type
+    connection.executemany("DELETE FROM entries WHERE id IS ? AND key = ?", entries)
 
 
 def _evict(connection, bound):
     while (live := _live_bytes(connection)) > bound:
         entries = _number(connection, "SELECT count(*) FROM entries")
-        if not entries:
-            return
         # a page is given back when it is nearly empty, so that it may take some rounds
         count = max(1, int(entries * (1 - bound / live)))
-        select = "SELECT id FROM entries ORDER BY used, id LIMIT ?"
-        _delete(connection, [row for (row,) in connection.execute(select, (count,))])
+        select = "SELECT id, key FROM entries ORDER BY used, id LIMIT ?"
+        before = connection.total_changes
+        _delete(connection, connection.execute(select, (count,)).fetchall())
+        if connection.total_changes == before:
+            raise _Damage("vectors without keys")
 
 
 # ---- locks on files, which the operating system gives up with the process that holds them

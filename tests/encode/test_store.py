@@ -482,6 +482,17 @@ class TestDamage:
         fill(on_disk, KEYS[4:6])
         assert found_in(on_disk) == KEYS
 
+    def test_vectors_that_lost_their_keys(self, tmp_path):
+        store = EmbeddingStore(tmp_path, max_bytes=2**20)
+        fill(store, KEYS[:5])
+        connection = sqlite3.connect(database(store))
+        connection.execute("INSERT INTO vectors VALUES(1000, 0, ?)", (bytes(2**21),))
+        connection.commit()
+        connection.close()
+        with one_warning("is damaged .vectors without keys.*starts anew"):
+            fill(store, KEYS[5:10])
+        assert found_in(store) == KEYS[5:10]
+
     @pytest.mark.parametrize("content", [b"", b"no numbers", b"1", bytes(50), b"\xff"])
     def test_damaged_counters(self, on_disk, content):
         fill(on_disk, KEYS[:5])
