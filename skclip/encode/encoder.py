@@ -183,8 +183,8 @@ def load_encoder(
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
         "auto" is bfloat16 on CUDA and float32 elsewhere.
     preprocess : {"fast", "exact"}, default="fast"
-        "exact" resizes with Pillow, bit for bit as published; "fast" is at most one grey level
-        away from it in any pixel, and two to three times as fast.
+        "exact" resizes with Pillow, bit for bit as published; "fast" is one grey level away from it
+        at most, but for isolated pixels of drawn gradients, and twice as fast.
     compile : bool, default=False
         Compile the image tower with torch's compiler, for batches of one size. It takes a minute at
         the first batch, and pays for large collections on CUDA; the CPU is as fast without.
