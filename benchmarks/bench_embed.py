@@ -81,7 +81,7 @@ def on_dask(folder, out, options):
     """Two workers of one thread each, one of which is killed once three parts are written."""
     from dask.distributed import Client, LocalCluster
 
-    settings = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
+    settings = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **settings) as cluster,
         Client(cluster) as client,

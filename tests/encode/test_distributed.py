@@ -34,7 +34,7 @@ def unit_vectors(paths):
 
 @pytest.fixture(scope="module")
 def scheduler():
-    options = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
+    options = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **options) as cluster,
