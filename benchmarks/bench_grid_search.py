@@ -28,7 +28,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from skclip import CLIPImageEmbedder
-from skclip.encode.store import EmbeddingStore
+from skclip.encode.store.disk import EmbeddingStore
 
 SHAPES = ("circle", "square", "triangle", "cross")
 N_FOLDS = 5

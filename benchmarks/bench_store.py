@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from report import write_report
 
-from skclip.encode.store import EmbeddingStore
+from skclip.encode.store.disk import EmbeddingStore
 
 WIDTH = 512
 BATCH = 256  # rows of one put
@@ -33,7 +33,7 @@ SHARED = [blake2b(b"%d" % i, digest_size=16).digest() for i in range(5000)]
 
 
 class OfSkclip:
-    name = "skclip (SQLite, pages of 64 KiB)"
+    name = "skclip (SQLite, pages of 32 KiB)"
 
     def __init__(self, folder):
         self.store = EmbeddingStore(folder)

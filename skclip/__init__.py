@@ -16,7 +16,7 @@ _HOME = {
     "ZeroShotClassifier": "skclip.estimators.zero_shot",
     "OpenCLIPEncoder": "skclip.encode.adapters",
     "SentenceTransformerEncoder": "skclip.encode.adapters",
-    "EmbeddingStore": "skclip.encode.store",
+    "EmbeddingStore": "skclip.encode.store.disk",
     "load_encoder": "skclip.encode.encoder",
     "list_models": "skclip.checkpoints.resolve",
     "CheckpointError": "skclip.exceptions",

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from itertools import compress
 
 from skclip.encode.cache_keys import key_of, key_prefix
-from skclip.encode.store import resolve_cache
+from skclip.encode.store.resolve import resolve_cache
 
 # few, so that processes that want the same items share the work
 ROWS_PER_CLAIM = 32
@@ -19,7 +19,7 @@ def cached_rows(cache, encoder, parts, content):
 
     Parameters
     ----------
-    cache : whatever `skclip.encode.store.resolve_cache` takes
+    cache : whatever `skclip.encode.store.resolve.resolve_cache` takes
     encoder : Encoder
     parts : tuple of str
         What else decides the vectors: the features, and whether images or texts.

@@ -21,7 +21,7 @@ from skclip.encode import bulk
 from skclip.encode.batches import embed_images
 from skclip.encode.bulk import Recipe, embed_collection
 from skclip.encode.encoder import load_encoder
-from skclip.encode.store import EmbeddingStore
+from skclip.encode.store.disk import EmbeddingStore
 from skclip.exceptions import CheckpointError
 from skclip.inputs.tables import open_collection
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from skclip.encode.cache_keys import image_content, key_of, key_prefix, text_content
-from skclip.encode.store import EmbeddingStore
+from skclip.encode.store.disk import EmbeddingStore
 
 
 @pytest.fixture

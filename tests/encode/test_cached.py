@@ -10,7 +10,7 @@ from PIL import Image
 
 from skclip import CLIPImageEmbedder, CLIPTextEmbedder, EmbeddingStore, ZeroShotClassifier
 from skclip.encode.batches import embed_images, embed_readable_images
-from skclip.encode.store import MemoryStore
+from skclip.encode.store.memory import MemoryStore
 from skclip.encode.texts import embed_texts
 from skclip.exceptions import ImageReadError
 

@@ -26,8 +26,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 
-from skclip.encode import store as store_module
-from skclip.encode.store import EmbeddingStore, MemoryStore, resolve_cache
+from skclip.encode.store import database as database_module
+from skclip.encode.store import memory as memory_module
+from skclip.encode.store.disk import EmbeddingStore
+from skclip.encode.store.memory import MemoryStore
+from skclip.encode.store.resolve import resolve_cache
 
 WIDTH = 24
 KEYS = [blake2b(str(i).encode(), digest_size=16).digest() for i in range(300)]
@@ -276,12 +279,12 @@ class TestEviction:
     @pytest.fixture
     def clock(self, monkeypatch):
         now = [1_000_000]
-        monkeypatch.setattr(store_module, "_now", lambda: now[0])
+        monkeypatch.setattr(database_module, "_now", lambda: now[0])
         return now
 
     def test_the_least_recently_used_go(self, tmp_path, clock):
-        store = EmbeddingStore(tmp_path, max_bytes=2**21)
-        wide = np.zeros((1, 8000), np.float32)  # two to a page
+        store = EmbeddingStore(tmp_path, max_bytes=1_800_000)
+        wide = np.zeros((1, 8000), np.float32)  # one to a page
         with store.session() as session:
             for i, key in enumerate(KEYS[:40]):
                 clock[0] += 100
@@ -293,7 +296,7 @@ class TestEviction:
         with store.session() as session:
             for i, key in enumerate(KEYS[40:60], 40):
                 session.put([key], wide + i)
-                assert store.cache_info().bytes <= 2**21
+                assert store.cache_info().bytes <= store.max_bytes
         with store.session() as session:
             positions, vectors = session.get(KEYS)
         np.testing.assert_array_equal(vectors[:, 0], positions)
@@ -327,7 +330,7 @@ class TestEviction:
         assert store.cache_info().bytes <= 2**20
 
     def test_memory_evicts_too(self):
-        store = MemoryStore(10 * (store_module._ROW_OVERHEAD + WIDTH * 4))
+        store = MemoryStore(10 * (memory_module._ROW_OVERHEAD + WIDTH * 4))
         for key in KEYS[:10]:
             fill(store, [key])
         found_in(store, KEYS[:2])
@@ -346,12 +349,12 @@ class TestEviction:
         assert store.cache_info().bytes <= 2**20
 
 
-@pytest.fixture(scope="module", params=[1024, 65_536])
+@pytest.fixture(scope="module", params=[1024, 32_768])
 def pristine(request, tmp_path_factory):
     """A filled store of small pages (several levels of them) and of those that are used."""
     store = EmbeddingStore(tmp_path_factory.mktemp("pristine"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "_PAGE_SIZE", request.param)
+        patch.setattr(database_module, "_PAGE_SIZE", request.param)
         fill(store)
         with store.session() as session:  # a claim left behind, and pages that are free again
             session.claim(KEYS[:3])
@@ -408,7 +411,7 @@ class TestDamage:
     def test_flipped_bytes_in_headers(self, pristine, flips):
         # of the file and of its pages: where every byte steers something
         content = bytearray(pristine.read_bytes())
-        page_size = 1024 if content[16] == 4 else 65_536
+        page_size = 1024 if content[16] == 4 else 32_768
         for page, place, mask in flips:
             page %= len(content) // page_size
             content[page * page_size + place] ^= mask
@@ -454,7 +457,7 @@ class TestDamage:
         elif change == "truncate log":
             del log[place:]
         else:
-            content = content[:-65_536]
+            content = content[:-32_768]
         survives(content, bytes(log))
 
     def test_damage_in_the_middle_of_a_session(self, on_disk):
@@ -519,7 +522,7 @@ class TestDamage:
 class TestNoRoom:
     def test_a_full_disk(self, on_disk, monkeypatch):
         fill(on_disk, KEYS[:5])
-        opened = store_module._open
+        opened = database_module._open
 
         def open_full(file):
             connection, writable = opened(file)
@@ -527,7 +530,7 @@ class TestNoRoom:
             connection.execute(f"PRAGMA max_page_count = {pages}")
             return connection, writable
 
-        monkeypatch.setattr(store_module, "_open", open_full)
+        monkeypatch.setattr(database_module, "_open", open_full)
         wide = np.ones((50, 5000))
         with one_warning(r"keeps nothing of this call \(.* full\)"), on_disk.session() as session:
             assert check(session, KEYS[:10]) == KEYS[:5]
@@ -542,7 +545,7 @@ class TestNoRoom:
 
     def test_locked_too_long(self, on_disk, monkeypatch):
         fill(on_disk, KEYS[:5])
-        monkeypatch.setattr(store_module, "_PATIENCE", 0.05)
+        monkeypatch.setattr(database_module, "PATIENCE", 0.05)
         blocker = sqlite3.connect(database(on_disk), isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         with one_warning("keeps nothing of this call .*locked"), on_disk.session() as session:
@@ -585,7 +588,7 @@ WORKER = textwrap.dedent(f"""
     import os, random, sys, time
     from hashlib import blake2b
     import numpy as np
-    from skclip.encode.store import EmbeddingStore
+    from skclip.encode.store.disk import EmbeddingStore
 
     KEYS = [blake2b(str(i).encode(), digest_size=16).digest() for i in range(300)]
 
@@ -731,7 +734,7 @@ class TestProcesses:
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
     def test_a_fork_while_another_thread_uses_memory(self):
         code = (
-            "from skclip.encode.store import resolve_cache\n"
+            "from skclip.encode.store.resolve import resolve_cache\n"
             "store = resolve_cache('memory')\n"
             "session = store.session().__enter__()\n"
             "session.put(KEYS[:5], vectors_of(KEYS[:5]))\n"
