@@ -1,6 +1,7 @@
 """Embedding on the workers of a Dask cluster."""
 
 import os
+import warnings
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,6 +35,11 @@ def cluster(address, recipe):
         If Dask is not installed.
     OSError
         If the cluster cannot be reached, or a job kills its workers.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the cluster has no workers yet, for which it waits.
 
     Notes
     -----
@@ -69,6 +75,13 @@ def cluster(address, recipe):
             submit()
 
     with client:
+        if not client.nthreads():
+            warnings.warn(
+                f"the Dask scheduler at {address!r} has no workers yet, and work begins with the "
+                f"first one; to start one: dask worker {address}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         try:
             described = client.submit(_check, recipe, pure=False).result()
             # whatever device a worker has

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import tarfile
+import threading
 
 import dask
 import numpy as np
@@ -70,6 +71,20 @@ def collection(files, tmp_path):
     contents = [path.read_bytes() for path in files[40:]]
     pq.write_table(pa.table({"image": contents}), tmp_path / "x.parquet", row_group_size=7)
     return open_collection([*files[:20], tmp_path / "x.tar", tmp_path / "x.parquet"])
+
+
+def test_workers_are_waited_for():
+    options = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+    with LocalCluster(n_workers=0, processes=False, **options) as cluster:
+        timer = threading.Timer(0.5, cluster.scale, [1])
+        timer.start()
+        address = cluster.scheduler_address
+        with (
+            pytest.warns(RuntimeWarning, match="has no workers yet"),
+            distributed.cluster(address, TINY) as (described, _),
+        ):
+            assert described["dtype"] == "float32"
+        timer.join()
 
 
 def check_whole(out, collection, expected):
