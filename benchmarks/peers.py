@@ -30,6 +30,13 @@ transformers.utils.logging.disable_progress_bar()
 transformers.logging.set_verbosity_error()
 
 BATCH_SIZE = 32  # sentence-transformers' own; on a CPU it matters little
+DTYPES = ("float32", "bfloat16")
+REFERENCE = "open_clip, workers: 0, float32"
+HOW = (
+    "The reference is OpenAI's recipe in float32: Pillow decodes, torchvision resizes and crops "
+    f"Pillow's pictures ({REFERENCE}). Cosines are between vectors of one picture; the centred one "
+    "after the reference's mean is taken from both."
+)
 
 
 # Models -------------------------------------------------------------------------------------------
@@ -375,3 +382,14 @@ def spread(vectors):
     vectors = unit(vectors)
     n_rows = len(vectors)
     return float(((vectors.sum(axis=0) ** 2).sum() - n_rows) / (n_rows * (n_rows - 1)))
+
+
+def reference_vectors(source, paths):
+    return open_clip_images(source, "float32", 0)(paths)
+
+
+def medians(options):
+    return (
+        f"Medians of {options.repeats} interleaved runs after one that is not counted. Weights are "
+        "the same for all, and random but for skclip/tiny's."
+    )

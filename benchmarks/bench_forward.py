@@ -1,0 +1,278 @@
+"""The forward pass alone, against the rate of matrix products: skclip and its peers.
+
+    python benchmarks/bench_forward.py
+
+About ten minutes on two cores; `--images 64 --repeats 1` tries it out.
+"""
+
+import argparse
+import math
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from peers import (
+    BATCH_SIZE,
+    DTYPES,
+    HOW,
+    chunks,
+    fidelity,
+    medians,
+    open_clip_model,
+    pooled,
+    race,
+    reference_vectors,
+    save_photographs,
+    save_vit,
+    speed,
+    transformers_model,
+)
+from PIL import Image
+from report import write_report
+from torchvision import transforms
+
+import skclip
+from skclip.checkpoints.load import load_checkpoint
+from skclip.encode.threads import computing_threads, even_batch_size
+
+ALONE = "skclip's matrix products alone, by torch's linear"
+MATRIX_FLOPS = 5e10  # of one measurement: long against the noise, short against the whole
+
+
+def forward_flops(config, embed_dim, *, pooled_row_only):
+    """Multiplications and additions of one picture's pass through a ViT.
+
+    With `pooled_row_only` those of a last block that computes keys and values of all tokens, and
+    everything else of the pooled token alone.
+    """
+    patches = (config.image_size // config.patch_size) ** 2
+    tokens, width = patches + 1, config.width
+
+    def block(rows):
+        keys_and_values = 2 * tokens * width * 2 * width
+        query_and_output = 2 * rows * width * 2 * width
+        attention = 2 * 2 * rows * tokens * width
+        mlp = 2 * 2 * rows * width * config.mlp_width
+        return keys_and_values + query_and_output + attention + mlp
+
+    embedding = 2 * patches * 3 * config.patch_size**2 * width
+    last = block(1 if pooled_row_only else tokens)
+    return embedding + (config.layers - 1) * block(tokens) + last + 2 * width * embed_dim
+
+
+def matrix_contestants(config, dtype, n_cores):
+    """`linear` of the model's shapes, with and without torch's own threads.
+
+    Each layer has weights of its own, as in the model, where no cache holds them all.
+    """
+    tokens = (config.image_size // config.patch_size) ** 2 + 1
+    width, hidden = config.width, config.mlp_width
+    torch_dtype = getattr(torch, dtype)
+    contestants, flops = {}, {}
+    for n_in, n_out in ((width, 3 * width), (width, width), (width, hidden), (hidden, width)):
+        bias = torch.randn(n_out).to(torch_dtype)
+        weights = [torch.randn(n_out, n_in).to(torch_dtype) for _ in range(config.layers)]
+        for n_images in (8, 32, 64, 256):
+            x = torch.randn(n_images * tokens, n_in).to(torch_dtype)
+            n_calls = math.ceil(MATRIX_FLOPS / (2 * len(x) * n_in * n_out))
+            n_flops = n_calls * 2 * len(x) * n_in * n_out
+            name = f"{len(x)} x {n_in} x {n_out} in {dtype}"
+            together = f"{name}, one at a time on {n_cores} threads"
+            side_by_side = f"{name}, {n_cores} at a time on one thread each"
+            contestants[together] = partial(multiply, x, weights, bias, n_calls)
+            contestants[side_by_side] = partial(at_once, n_cores, x, weights, bias, n_calls)
+            flops |= {together: n_flops, side_by_side: n_cores * n_flops}
+    return contestants, flops
+
+
+@torch.inference_mode()
+def multiply(x, weights, bias, n_calls, _):
+    for weight in islice(cycle(weights), n_calls):
+        torch.nn.functional.linear(x, weight, bias)
+
+
+def at_once(n_cores, x, weights, bias, n_calls, _):
+    def work(_):
+        torch.set_num_threads(1)  # of this thread; `race` undoes what leaks
+        multiply(x, weights, bias, n_calls, None)
+
+    with ThreadPoolExecutor(n_cores) as pool:
+        list(pool.map(work, range(n_cores)))
+
+
+def products_alone(config, dtype, batch_size, n_cores):
+    """The matrix products of the model's layers and nothing else, in skclip's batches and threads.
+
+    Returns the contestant, and its multiplications and additions for a picture.
+    """
+    width, hidden = config.width, config.mlp_width
+    shapes = ((width, 3 * width), (width, width), (width, hidden), (hidden, width))
+    tokens = (config.image_size // config.patch_size) ** 2 + 1
+    torch_dtype = getattr(torch, dtype)
+    layers = [
+        [(torch.randn(n_out, n_in), torch.randn(n_out)) for n_in, n_out in shapes]
+        for _ in range(config.layers)
+    ]
+    layers = [[[part.to(torch_dtype) for part in linear] for linear in layer] for layer in layers]
+
+    @torch.inference_mode()
+    def one_batch(n_images):
+        torch.set_num_threads(1)  # of this thread; `race` undoes what leaks
+        x = {n: torch.randn(n_images * tokens, n).to(torch_dtype) for n in (width, hidden)}
+        for layer in layers:
+            for weight, bias in layer:
+                torch.nn.functional.linear(x[weight.shape[1]], weight, bias)
+
+    def multiply_all(pictures):
+        size = even_batch_size(len(pictures), batch_size, n_cores)
+        with ThreadPoolExecutor(n_cores) as pool:
+            list(pool.map(one_batch, [len(batch) for batch in chunks(pictures, size)]))
+
+    flops = 2 * tokens * config.layers * sum(n_in * n_out for n_in, n_out in shapes)
+    return multiply_all, flops
+
+
+def skclip_forward(directory, dtype):
+    """The model in the batches and threads in which skclip runs it, without files."""
+    encoder = skclip.load_encoder(directory, dtype=dtype)
+
+    def embed(pictures):
+        with computing_threads(encoder.n_threads) as pool:
+            most, n_threads = encoder.images_per_batch, encoder.n_threads
+            batches = chunks(pictures, even_batch_size(len(pictures), most, n_threads))
+            futures = [pool.submit(encoder.encode_pixels, batch) for batch in batches]
+            return np.concatenate([future.result() for future in futures])
+
+    return embed
+
+
+def forward_contestants(directory, dtype, pixels):
+    """The models alone: skclip gets uint8 pictures, its peers get finished tensors."""
+    pixels = pixels.to(getattr(torch, dtype))
+    theirs = transformers_model(directory, dtype)
+    clip, _ = open_clip_model(directory, dtype)
+
+    @torch.inference_mode()
+    def batched(forward, pictures):
+        features = [forward(batch) for batch in pixels[: len(pictures)].split(BATCH_SIZE)]
+        return torch.cat([pooled(batch) for batch in features]).float().numpy()
+
+    return {
+        f"skclip, {dtype}": skclip_forward(directory, dtype),
+        f"transformers, {dtype}": partial(batched, theirs.get_image_features),
+        f"open_clip, {dtype}": partial(batched, clip.encode_image),
+    }
+
+
+def bench(folder, options):
+    paths = save_photographs(folder / "photographs", options.images)
+    directory = save_vit(folder / "vit-b-32")
+    checkpoint = load_checkpoint(directory)
+    config, embed_dim = checkpoint.model.config.vision, checkpoint.model.config.embed_dim
+    recipe = checkpoint.preprocess
+    crop = transforms.Compose(
+        [
+            transforms.Resize(config.image_size, transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(config.image_size),
+        ]
+    )
+    prepared = [np.array(crop(Image.open(path))) for path in paths]
+    scale = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize(recipe.mean, recipe.std)]
+    )
+    pixels = torch.stack([scale(picture) for picture in prepared])
+    n_cores = torch.get_num_threads()
+    contestants, matrix_flops = {}, {}
+    for dtype in options.dtypes:
+        contestants |= forward_contestants(directory, dtype, pixels)
+        linears, flops = matrix_contestants(config, dtype, n_cores)
+        contestants |= linears
+        matrix_flops |= flops
+        batch_size = skclip.load_encoder(directory, dtype=dtype).images_per_batch
+        alone, product_flops = products_alone(config, dtype, batch_size, n_cores)
+        contestants[f"{ALONE}, {dtype}"] = alone
+    timings = race(contestants, prepared, options.repeats)
+    reference = reference_vectors(directory, paths)
+
+    shown, rows = [], []
+    for dtype, aim in zip(DTYPES, ("at least 90 %", "at least 85 %"), strict=True):
+        if dtype not in options.dtypes:
+            continue
+        rates = {
+            name: flops / timings[name].median
+            for name, flops in matrix_flops.items()
+            if f" in {dtype}," in name
+        }
+        best = max(rates, key=rates.get)
+        for name in forward_names(timings, dtype):
+            flops = forward_flops(config, embed_dim, pooled_row_only=name.startswith("skclip"))
+            share = f"{flops * timings[name].rate / rates[best]:.1%}"
+            if name.startswith("skclip"):
+                what = f"{dtype}, executed FLOPs over time, of the matrix rate"
+                same = fidelity(timings[name].value, reference)
+                shown.append({"what": what, "share": share, "aim": aim, **same})
+            rows.append(
+                {
+                    **speed(name, timings[name], "images/s"),
+                    "executed GFLOP an image": f"{flops / 1e9:.2f}",
+                    "GFLOP/s": f"{flops * timings[name].rate / 1e9:.0f}",
+                    "of the matrix rate": share,
+                    **fidelity(timings[name].value, reference),
+                }
+            )
+        rate = product_flops * timings[f"{ALONE}, {dtype}"].rate
+        rows.append(
+            {
+                "contestant": f"{ALONE}, {dtype}",
+                "GFLOP/s": f"{rate / 1e9:.0f}",
+                "of the matrix rate": f"{rate / rates[best]:.1%}",
+            }
+        )
+        rows.append(
+            {
+                "contestant": f"matrix rate, {dtype}: {best}",
+                "GFLOP/s": f"{rates[best] / 1e9:.0f}",
+                "of the matrix rate": "100.0%",
+            }
+        )
+    write_report(
+        "forward",
+        f"The forward pass alone: {len(paths)} prepared pictures, ViT-B/32",
+        shown,
+        notes=[medians(options)],
+        sections=[
+            (
+                "Rates",
+                rows,
+                [
+                    "The matrix rate is the best of `torch.nn.functional.linear` over the shapes "
+                    "of this model for 8, 32, 64 and 256 pictures and over the weights of all "
+                    "layers in turn, all cores in one call or each core in a call of its own. "
+                    "skclip's last block computes keys and values of all tokens and the rest of "
+                    "the pooled one alone, and only that is counted.",
+                    HOW,
+                ],
+            )
+        ],
+    )
+
+
+def forward_names(timings, dtype):
+    return [name for name in timings if name.endswith(f", {dtype}") and not name.startswith(ALONE)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=int, default=256)
+    with tempfile.TemporaryDirectory() as folder:
+        bench(Path(folder), parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
