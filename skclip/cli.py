@@ -48,6 +48,8 @@ def _embed(options):
         dtype=options.dtype,
         n_jobs=options.n_jobs,
         cache=options.cache,
+        preprocess=options.preprocess,
+        compile=options.compile,
     )
     written = embed_collection(
         collection,
@@ -105,6 +107,15 @@ def _parser():
         "--n-jobs", type=int, metavar="N", help="threads that read images (default: all cores)"
     )
     embed.add_argument("--cache", metavar="DIR", help="an embedding store to use and to fill")
+    embed.add_argument(
+        "--preprocess",
+        choices=["fast", "exact"],
+        default="fast",
+        help="exact: the published preprocessing bit for bit (default: %(default)s)",
+    )
+    embed.add_argument(
+        "--compile", action="store_true", help="compile the model first, which pays on a GPU"
+    )
     embed.add_argument(
         "--rows-per-shard",
         type=_positive,

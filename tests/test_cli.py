@@ -65,15 +65,15 @@ def test_options_reach_what_they_are_for(photos, monkeypatch, capsys):
     (photos / "x.csv").write_text("name,picture\na,00.png\n")
     command = (
         "photos/x.csv --out o --model m --features pooled --no-normalize --batch-size 7 "
-        "--device cpu --dtype bfloat16 --n-jobs 3 --cache c --rows-per-shard 9 --column picture "
-        "--id-column name --scheduler tcp://a:1 --overwrite"
+        "--device cpu --dtype bfloat16 --n-jobs 3 --cache c --preprocess exact --compile "
+        "--rows-per-shard 9 --column picture --id-column name --scheduler tcp://a:1 --overwrite"
     )
     assert cli.main(["embed", *command.split()]) == 0
     assert seen == {
         "n": 1,
         "ids": ["a"],
         "out": "o",
-        "recipe": bulk.Recipe("m", "pooled", False, 7, "cpu", "bfloat16", 3, "c"),
+        "recipe": bulk.Recipe("m", "pooled", False, 7, "cpu", "bfloat16", 3, "c", "exact", True),
         "rows_per_shard": 9,
         "scheduler": "tcp://a:1",
         "overwrite": True,
@@ -84,7 +84,7 @@ def test_options_reach_what_they_are_for(photos, monkeypatch, capsys):
 def test_defaults_are_those_of_the_function(monkeypatch, photos, capsys):
     options = cli._parser().parse_args(["embed", "photos", "--out", "o"])
     assert options.model == DEFAULT_MODEL
-    for field in ("model", "features", "normalize", "batch_size", "device", "dtype"):
+    for field in vars(bulk.Recipe()).keys() - {"n_jobs", "cache"}:
         assert getattr(options, field) == getattr(bulk.Recipe, field)
     assert options.n_jobs is options.cache is options.scheduler is None
     default = inspect.signature(bulk.embed_collection).parameters["rows_per_shard"].default

@@ -162,7 +162,7 @@ def embed_readable_images(
         reading_threads(n_jobs) as readers,
         computing_threads(n_threads) as computers,
     ):
-        for rows in cached.passes(first_rows, take):
+        for rows in cached.passes(first_rows, take, readers.map):
             batches = ahead(readers, read, rows, batch_size, n_ahead=1 + n_threads)
             for (asked, _), future in in_order(computers, compute, batches, n_ahead=n_threads):
                 rows, vectors, unreadable = future.result()

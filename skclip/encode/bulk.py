@@ -43,6 +43,9 @@ class Recipe:
     n_jobs : int or None, default=None
     cache : str or None, default=None
         All as in `CLIPImageEmbedder`.
+    preprocess : {"fast", "exact"}, default="fast"
+    compile : bool, default=False
+        Both as in `load_encoder`.
     """
 
     model: str = DEFAULT_MODEL
@@ -53,6 +56,8 @@ class Recipe:
     dtype: str = "auto"
     n_jobs: int | None = None
     cache: str | None = None
+    preprocess: str = "fast"
+    compile: bool = False
 
     def describe(self):
         """Load the model and return all that decides about the vectors' values, as a dict."""
@@ -63,6 +68,7 @@ class Recipe:
             "features": self.features,
             "normalize": self.normalize,
             "dtype": str(dtype).removeprefix("torch."),
+            "variant": encoder.variant,
         }
 
     def check(self):
@@ -118,7 +124,13 @@ class Recipe:
         return normalize_rows(vectors) if self.normalize else vectors, errors
 
     def _load(self):
-        return load_encoder(self.model, device=self.device, dtype=self.dtype)
+        return load_encoder(
+            self.model,
+            device=self.device,
+            dtype=self.dtype,
+            preprocess=self.preprocess,
+            compile=self.compile,
+        )
 
 
 @dataclass(frozen=True)
@@ -158,7 +170,7 @@ def embed_collection(
     overwrite : bool, default=False
         Whether to begin with the removal of what another run has left in `out`.
     verbose : int, default=0
-        Above 0 a progress bar is shown.
+        Above 0 a progress bar is shown; with a scheduler it moves a file at a time.
 
     Returns
     -------
@@ -354,6 +366,7 @@ def _difference(before, now):
         "model": "another model",
         "rows": "another number of images",
         "inputs": "images with other names, sizes or times of change",
+        "variant": "another way to prepare images",
     }
     name = next(name for name in (*now, *before) if before.get(name) != now.get(name))
     return f"{said.get(name, f'another {name}')} ({before.get(name)}, now {now.get(name)})"

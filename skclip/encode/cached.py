@@ -42,7 +42,7 @@ def cached_rows(cache, encoder, parts, content):
 
 
 class _NoCache:
-    def passes(self, rows, take):
+    def passes(self, rows, take, mapper=map):
         yield rows
 
     def put(self, rows, vectors):
@@ -58,23 +58,25 @@ class _Cached:
         self._key_of_row = key_of_row
         self._keys = {}
 
-    def passes(self, rows, take):
+    def passes(self, rows, take, mapper=map):
         """Yield iterables of rows to compute, until every row is computed or found.
 
         Rows that are found go to ``take(rows, vectors)``. Those that somebody else computes at the
         moment are looked for again in the next pass, which begins when this one's are done, so that
-        nobody waits for anybody who waits.
+        nobody waits for anybody who waits. What identifies the rows is read through `mapper`.
         """
         while rows:
             others = []
-            yield self._ours(rows, take, others)
+            yield self._ours(rows, take, mapper, others)
             if len(others) == len(rows):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
             rows = others
 
-    def _ours(self, rows, take, others):
+    def _ours(self, rows, take, mapper, others):
         for some in _parts(rows, ROWS_PER_LOOKUP):
-            keys = {row: self._key_of_row(row) for row in some}
+            keys = {}
+            for part in mapper(self._keys_of_rows, _parts(some, ROWS_PER_CLAIM)):
+                keys |= part
             known = [row for row in some if keys[row] is not None]
             found, vectors = self._session.get([keys[row] for row in known])
             if len(found):
@@ -88,6 +90,9 @@ class _Cached:
                 for row in compress(wanted, granted):
                     self._keys[row] = keys[row]
                     yield row
+
+    def _keys_of_rows(self, rows):
+        return {row: self._key_of_row(row) for row in rows}
 
     def put(self, rows, vectors):
         """Keep the vectors of computed rows."""

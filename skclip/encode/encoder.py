@@ -131,19 +131,22 @@ class CLIPEncoder:
     @torch.inference_mode()
     def encode_pixels(self, pixels, features="projected"):
         """Embed a list of what `read_pixels` returned."""
-        n_images = len(pixels)
         pixels = torch.from_numpy(np.stack(pixels))
-        if self._compile and n_images < self.images_per_batch:
-            # what is compiled is compiled for one shape
-            pixels = F.pad(pixels, (0, 0, 0, 0, 0, 0, 0, self.images_per_batch - n_images))
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()
         pixels = pixels.to(self.device, non_blocking=True)
         pixels = normalize(pixels, self.preprocess).to(self._dtype)
-        vectors = self._pool(pixels)[:n_images]
+        vectors = self._pool_in_one_shape(pixels) if self._compile else self._pool(pixels)
         if features == "projected":
             vectors = self._images.project(vectors)
         return vectors.float().cpu().numpy()
+
+    def _pool_in_one_shape(self, pixels):
+        # for which the tower was compiled
+        *parts, last = pixels.split(self.images_per_batch)
+        padding = self.images_per_batch - len(last)
+        parts.append(F.pad(last, (0, 0, 0, 0, 0, 0, 0, padding)))
+        return torch.cat([self._pool(part) for part in parts])[: len(pixels)]
 
     @torch.inference_mode()
     def encode_tokens(self, rows):

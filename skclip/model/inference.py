@@ -70,10 +70,12 @@ class InferenceViT:
 
     def pool(self, pixels):
         """Return one vector an image before the projection, (batch, width)."""
-        batch, channels, height, width = pixels.shape
+        batch, channels, *shape = pixels.shape
         size = self.patch_size
+        rows, columns = (length // size for length in shape)
         # a convolution whose stride is its kernel is a matrix product over the patches
-        patches = pixels.view(batch, channels, height // size, size, width // size, size)
+        patches = pixels[:, :, : rows * size, : columns * size]
+        patches = patches.reshape(batch, channels, rows, size, columns, size)
         patches = patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * size * size)
         patches = self.patch_embedding(patches) + self.positional_embedding
         first = self.first_token.expand(batch, 1, -1)

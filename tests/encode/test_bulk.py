@@ -278,6 +278,11 @@ def begun(collection, tmp_path):
         ),
         (Recipe("skclip/tiny", normalize=False), 10, "another normalize"),
         (Recipe("skclip/tiny", dtype="bfloat16"), 10, r"dtype \(float32, now bfloat16\)"),
+        (
+            Recipe("skclip/tiny", preprocess="exact"),
+            10,
+            r"prepare images \(fast .*, now exact .*\)",
+        ),
         (TINY, 11, r"rows_per_shard \(10, now 11\)"),
     ],
 )

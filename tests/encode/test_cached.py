@@ -54,6 +54,25 @@ def files(tmp_path):
     return paths
 
 
+def test_what_identifies_images_is_read_in_threads(store, files):
+    names = set()
+
+    class Pictures:
+        def __len__(self):
+            return len(files)
+
+        def __getitem__(self, row):
+            names.add(threading.current_thread().name.rstrip("0123456789"))
+            return files[row]
+
+    encoder = Counting()
+    embed_images(encoder, Pictures(), cache=store)
+    vectors = embed_images(encoder, Pictures(), cache=store, n_jobs=1)
+    assert names == {"skclip-read_"}
+    assert encoder.n_images == len(files)
+    np.testing.assert_array_equal(vectors, embed_images(Counting(), files))
+
+
 def test_items_are_computed_once_in_any_order_and_subset(store, files):
     encoder = Counting()
     plain = embed_images(Counting(), files)

@@ -51,6 +51,8 @@ def test_compiled_batches_have_one_shape():
     # the compiler itself takes minutes; here only what surrounds it
     with torch.compiler.set_stance("force_eager"):
         vectors = compiled.encode_pixels(pixels)
+        many = compiled.encode_pixels(pixels * (compiled.images_per_batch // len(pixels) + 2))
+    np.testing.assert_allclose(many, np.resize(vectors, many.shape), atol=1e-4)
     np.testing.assert_allclose(vectors, plain.encode_pixels(pixels), atol=1e-4)
     assert pickle.loads(pickle.dumps(compiled)) is compiled
 

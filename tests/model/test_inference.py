@@ -54,6 +54,14 @@ def test_vit(activation, layers):
     torch.testing.assert_close(form.project(form.pool(pixels)), tower(pixels), atol=1e-5, rtol=1e-5)
 
 
+def test_a_margin_that_fills_no_patch():
+    config = VisionConfig(image_size=30, patch_size=8, width=64, layers=2)
+    tower = random_clip(config).visual
+    pixels = torch.randn(2, 3, 30, 30)
+    form = image_tower_for_inference(tower, CPU)
+    torch.testing.assert_close(form.pool(pixels), tower.pool(pixels), atol=1e-5, rtol=1e-5)
+
+
 def test_resnet():
     tower = random_clip(
         VisionConfig(image_size=64, width=8, layers=(2, 1, 1, 1), patch_size=None)
