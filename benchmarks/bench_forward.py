@@ -19,6 +19,7 @@ from peers import (
     BATCH_SIZE,
     DTYPES,
     HOW,
+    OWN_DTYPES,
     chunks,
     fidelity,
     medians,
@@ -267,9 +268,9 @@ def forward_names(timings, dtype):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=OWN_DTYPES)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--images", type=int, default=192)
     with tempfile.TemporaryDirectory() as folder:
         bench(Path(folder), parser.parse_args())
 

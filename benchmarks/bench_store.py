@@ -327,7 +327,7 @@ def main():
         notes=[
             f"Rows per second. Writing in batches of {BATCH}; looking up {LOOKED_UP:,} keys, all "
             f"there, medians of {options.repeats}. skclip verifies a checksum of every row it "
-            "returns, the others do not. diskcache is slower, and measured with fewer vectors; "
+            "returns, the others do not. diskcache is measured with fewer vectors; "
             "LMDB and diskcache have neither claims nor, for LMDB, eviction."
         ],
         sections=[("What must never happen", safety, [])],

@@ -15,6 +15,8 @@ import open_clip
 import torch
 import transformers
 from peers import (
+    DTYPES,
+    OWN_DTYPES,
     chunks,
     fidelity,
     open_clip_model,
@@ -31,7 +33,6 @@ from report import write_report
 
 import skclip
 
-DTYPES = ("float32", "bfloat16")
 REFERENCE = "transformers, padded to the longest, sorted, float32"
 SHORTEST, LONGEST = 4, 14  # tokens, start and end token included
 
@@ -252,8 +253,8 @@ def bench_head(directory, options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=OWN_DTYPES)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--slow-texts", type=int, default=400)
     parser.add_argument("--classes", type=int, default=50)
@@ -269,7 +270,7 @@ def main():
         [*shown, head],
         notes=[
             f"Medians of {options.repeats} interleaved runs ({options.head_repeats} of the head) "
-            "after one that is not counted. Weights are random, the same for all."
+            "after a short one that is not counted. Weights are random, the same for all."
         ],
         sections=[
             ("Prompts, fastest first", rows, [note]),

@@ -17,6 +17,10 @@ PACKAGES = (
     "open-clip-torch",
     "sentence-transformers",
     "embetter",
+    "pyarrow",
+    "distributed",
+    "diskcache",
+    "lmdb",
 )
 FLAGS = ("avx512f", "avx512_bf16", "amx_bf16")
 

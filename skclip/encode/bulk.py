@@ -99,13 +99,13 @@ class Recipe:
         Raises
         ------
         ValueError
-            If the model is not the one described.
+            If the model, or the version of Pillow, is not the one described.
         """
         here = self.describe()
         if here != described:
             raise ValueError(
-                f"a model changed during the run: {_difference(described, here)}; restore its "
-                "files (on every worker of a cluster) and run the same command again"
+                f"what makes the vectors changed during the run: {_difference(described, here)}; "
+                "make it the same (on every worker of a cluster) and run the same command again"
             )
         row_of = None
         if isinstance(images, list):
