@@ -131,6 +131,19 @@ def end_session(file, lock):
     _remove(file)  # Windows removes nothing that is open
 
 
+def abandon_session(lock):
+    """Let go of a lock that was inherited through a fork; the parent's stays held.
+
+    Otherwise the child would hold it when the parent is dead. Newer versions of filelock do so by
+    themselves; none of them says how to do it.
+    """
+    context = getattr(lock, "_context", None)
+    descriptor = getattr(context, "lock_file_fd", None)
+    if descriptor is not None:
+        context.lock_file_fd = None
+        os.close(descriptor)
+
+
 def _remove(file):
     with suppress(OSError):
         file.unlink()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from skclip.encode.store.database import Damage, Database, is_damage
 from skclip.encode.store.directory import (
+    abandon_session,
     count,
     counted,
     directory_lock,
@@ -323,6 +324,8 @@ def _after_fork():
     # are kept from being collected for as long as the child lives.
     for session in _open_sessions:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+        if session._lock is not None:
+            abandon_session(session._lock)
     _open_sessions.clear()
 
 
