@@ -44,7 +44,7 @@ def run(statement):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     seconds = {statement: [] for statement in STATEMENTS}
     megabytes = {statement: [] for statement in STATEMENTS}
