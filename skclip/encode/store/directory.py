@@ -88,6 +88,11 @@ def counted(directory):
         return 0, 0
 
 
+def forget_counts(directory):
+    """Start counting anew."""
+    _remove(directory / "counters")
+
+
 def join_sessions(directory):
     """Return a new session's name and its lock, held as long as it lives."""
     with directory_lock(directory):  # nobody may take a lock for a dead one's before it is held

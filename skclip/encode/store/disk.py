@@ -15,6 +15,7 @@ from skclip.encode.store.directory import (
     directory_lock,
     end_session,
     find_or_make_database,
+    forget_counts,
     is_alive,
     join_sessions,
     newest_database,
@@ -109,7 +110,7 @@ class EmbeddingStore:
         if newest_database(self.path) is not None:
             with directory_lock(self.path):
                 start_anew(self.path)
-            (self.path / "counters").unlink(missing_ok=True)
+            forget_counts(self.path)
 
     def __sklearn_clone__(self):
         return self
