@@ -21,18 +21,20 @@ from peers import (
     HOW,
     OWN_DTYPES,
     chunks,
-    fidelity,
-    medians,
     open_clip_model,
     pooled,
-    race,
     reference_vectors,
     save_photographs,
     save_vit,
-    speed,
     transformers_model,
 )
 from PIL import Image
+from race import (
+    fidelity,
+    medians,
+    race,
+    speed,
+)
 from report import write_report
 from torchvision import transforms
 
@@ -121,20 +123,22 @@ def products_alone(config, dtype, batch_size, n_cores):
     layers = [[[part.to(torch_dtype) for part in linear] for linear in layer] for layer in layers]
 
     @torch.inference_mode()
-    def one_batch(n_images):
-        torch.set_num_threads(1)  # of this thread; `race` undoes what leaks
-        x = {n: torch.randn(n_images * tokens, n).to(torch_dtype) for n in (width, hidden)}
+    def multiply_all(batch):
+        x = {n: torch.randn(len(batch) * tokens, n).to(torch_dtype) for n in (width, hidden)}
         for layer in layers:
             for weight, bias in layer:
                 torch.nn.functional.linear(x[weight.shape[1]], weight, bias)
 
-    def multiply_all(pictures):
-        size = even_batch_size(len(pictures), batch_size, n_cores)
-        with ThreadPoolExecutor(n_cores) as pool:
-            list(pool.map(one_batch, [len(batch) for batch in chunks(pictures, size)]))
-
     flops = 2 * tokens * config.layers * sum(n_in * n_out for n_in, n_out in shapes)
-    return multiply_all, flops
+    return partial(in_skclips_batches, multiply_all, batch_size, n_cores), flops
+
+
+def in_skclips_batches(work, batch_size, n_threads, pictures):
+    """Return what `work` makes of each batch, in the batches and threads that skclip makes."""
+    with computing_threads(n_threads) as pool:
+        batches = chunks(pictures, even_batch_size(len(pictures), batch_size, n_threads))
+        futures = [pool.submit(work, batch) for batch in batches]
+        return [future.result() for future in futures]
 
 
 def skclip_forward(directory, dtype):
@@ -142,11 +146,8 @@ def skclip_forward(directory, dtype):
     encoder = skclip.load_encoder(directory, dtype=dtype)
 
     def embed(pictures):
-        with computing_threads(encoder.n_threads) as pool:
-            most, n_threads = encoder.images_per_batch, encoder.n_threads
-            batches = chunks(pictures, even_batch_size(len(pictures), most, n_threads))
-            futures = [pool.submit(encoder.encode_pixels, batch) for batch in batches]
-            return np.concatenate([future.result() for future in futures])
+        most, n_threads = encoder.images_per_batch, encoder.n_threads
+        return np.concatenate(in_skclips_batches(encoder.encode_pixels, most, n_threads, pictures))
 
     return embed
 

@@ -20,8 +20,9 @@ import torch
 from embetter.multi import ClipEncoder
 from embetter.vision import ImageLoader
 from joblib.externals.loky import get_reusable_executor
-from peers import fidelity, save_vit
+from peers import save_vit
 from PIL import Image, ImageDraw
+from race import fidelity
 from report import write_report
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold

@@ -16,20 +16,21 @@ from peers import (
     OWN_DTYPES,
     embetter_images,
     fast_processor,
-    fidelity,
-    medians,
     open_clip_images,
-    race,
-    ratio_row,
     reference_vectors,
     save_photographs,
     save_vit,
     sentence_transformers_images,
     skclip_images,
     slow_processor,
-    speed,
-    spread,
     transformers_images,
+)
+from race import (
+    medians,
+    race,
+    ratio_row,
+    spread,
+    table_rows,
 )
 from report import write_report
 
@@ -62,18 +63,6 @@ def file_contestants(directory, dtype):
 
 def peers_of(timings, dtype):
     return [name for name in timings if name.endswith(dtype) and not name.startswith("skclip")]
-
-
-def table_rows(timings, dtypes, reference, unit="images/s"):
-    """One row a contestant, fastest first, with skclip's speed over its own."""
-    rows = []
-    for name in sorted(timings, key=lambda name: -timings[name].rate):
-        row = speed(name, timings[name], unit)
-        for dtype in dtypes:
-            ratio = timings[f"skclip, {dtype}"].rate / timings[name].rate
-            row[f"skclip {dtype} is times as fast"] = f"{ratio:.2f}"
-        rows.append({**row, **fidelity(timings[name].value, reference)})
-    return rows
 
 
 def bench_files(folder, options):

@@ -18,16 +18,18 @@ from peers import (
     DTYPES,
     OWN_DTYPES,
     chunks,
-    fidelity,
     open_clip_model,
     pooled,
-    race,
-    ratio_row,
     save_vit,
     sentence_transformer,
-    speed,
-    spread,
     transformers_model,
+)
+from race import (
+    fidelity,
+    race,
+    ratio_row,
+    spread,
+    table_rows,
 )
 from report import write_report
 
@@ -182,13 +184,7 @@ def bench_prompts(directory, options):
         named = [name for name in peers if name.startswith("open_clip")]
         aim = "at least 10" if dtype == "float32" else ""
         shown.append(ratio_row(f"{dtype}, open_clip", timings, ours, named, aim, reference))
-    rows = []
-    for name in sorted(timings, key=lambda name: -timings[name].rate):
-        row = speed(name, timings[name], "texts/s") | {"texts": timings[name].n_items}
-        for dtype in options.dtypes:
-            ratio = timings[f"skclip, {dtype}"].rate / timings[name].rate
-            row[f"skclip {dtype} is times as fast"] = f"{ratio:.2f}"
-        rows.append({**row, **fidelity(timings[name].value, reference)})
+    rows = table_rows(timings, options.dtypes, reference, "texts/s", counted="texts")
     return shown, rows, about(prompts, reference)
 
 
