@@ -717,7 +717,7 @@ class TestProcesses:
             "session = store.session().__enter__()\n"
             "session.claim(KEYS[:10])\n"
             "child = os.fork()\n"
-            "if child: print(child, flush=True)\n"
+            "if child == 0: print(os.getpid(), flush=True)\n"  # it has let go by now
             "time.sleep(100)\n"
         )
         process = run(code, on_disk.path)
