@@ -33,7 +33,7 @@ SHARED = [blake2b(b"%d" % i, digest_size=16).digest() for i in range(5000)]
 
 
 class OfSkclip:
-    name = "skclip (SQLite, pages of 32 KiB)"
+    name = "skclip (SQLite, pages of 16 KiB)"
 
     def __init__(self, folder):
         self.store = EmbeddingStore(folder)

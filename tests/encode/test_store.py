@@ -284,7 +284,7 @@ class TestEviction:
 
     def test_the_least_recently_used_go(self, tmp_path, clock):
         store = EmbeddingStore(tmp_path, max_bytes=1_800_000)
-        wide = np.zeros((1, 8000), np.float32)  # one to a page
+        wide = np.zeros((1, 8000), np.float32)  # two pages each
         with store.session() as session:
             for i, key in enumerate(KEYS[:40]):
                 clock[0] += 100
@@ -309,7 +309,7 @@ class TestEviction:
         assert store.cache_info().entries == len(kept)
 
     def test_reading_within_a_session_counts_for_its_own_eviction(self, tmp_path, clock):
-        store = EmbeddingStore(tmp_path, max_bytes=2**21)
+        store = EmbeddingStore(tmp_path, max_bytes=1_800_000)
         wide = np.zeros((1, 8000), np.float32)
         with store.session() as session:
             for key in KEYS[:40]:
@@ -349,7 +349,7 @@ class TestEviction:
         assert store.cache_info().bytes <= 2**20
 
 
-@pytest.fixture(scope="module", params=[1024, 32_768])
+@pytest.fixture(scope="module", params=[1024, 16_384])
 def pristine(request, tmp_path_factory):
     """A filled store of small pages (several levels of them) and of those that are used."""
     store = EmbeddingStore(tmp_path_factory.mktemp("pristine"))
@@ -411,7 +411,7 @@ class TestDamage:
     def test_flipped_bytes_in_headers(self, pristine, flips):
         # of the file and of its pages: where every byte steers something
         content = bytearray(pristine.read_bytes())
-        page_size = 1024 if content[16] == 4 else 32_768
+        page_size = 1024 if content[16] == 4 else 16_384
         for page, place, mask in flips:
             page %= len(content) // page_size
             content[page * page_size + place] ^= mask
@@ -457,7 +457,7 @@ class TestDamage:
         elif change == "truncate log":
             del log[place:]
         else:
-            content = content[:-32_768]
+            content = content[:-16_384]
         survives(content, bytes(log))
 
     def test_damage_in_the_middle_of_a_session(self, on_disk):

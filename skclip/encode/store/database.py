@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 
 # the longest one writer waits for the others, in seconds
 PATIENCE = 60.0
-# 15 vectors of 512 numbers fill 94 % of a page of 32 KiB, one fills 50 % of a page of 4 KiB; on
+# 7 vectors of 512 numbers fill 88 % of a page of 16 KiB, one fills 50 % of a page of 4 KiB; on
 # larger pages scattered vectors are found more slowly, for a page is read as a whole
-_PAGE_SIZE = 32_768
+_PAGE_SIZE = 16_384
 # what one connection may hold of the file; the index of a million keys takes 35 MB
 _CACHE_KIB = 65_536
 # the write-ahead log is written back when it holds 16 MiB
-_LOG_PAGES = 512
+_LOG_PAGES = 1024
 # a row's time of last use is kept to the minute, so that reading rarely means writing
 _TOUCH_SECONDS = 60
 _KEYS_PER_STATEMENT = 2000
