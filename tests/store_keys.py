@@ -56,8 +56,3 @@ def embed(session, keys, batch_size, computed=lambda keys: None):
         time.sleep(0.0005)
         session.put(mine, vectors_of(mine))
         missing.difference_update(mine)
-
-
-def database(store):
-    (file,) = store.path.glob("vectors-*.sqlite")
-    return file

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_keys import KEYS, check, database, fill, found_in, vectors_of
+from store_keys import KEYS, check, fill, found_in, vectors_of
 
 from skclip.encode.store import database as database_module
 from skclip.encode.store.disk import EmbeddingStore
@@ -24,6 +24,11 @@ def one_warning(match):
         yield
     assert len(caught) == 1
     assert re.search(match, str(caught[0].message))
+
+
+def database(store):
+    (file,) = store.path.glob("vectors-*.sqlite")
+    return file
 
 
 @pytest.fixture(scope="module", params=[1024, 16_384])
