@@ -27,7 +27,7 @@ store = EmbeddingStore(sys.argv[1])
 def run(code, *arguments):
     """Start Python on the store of the directory that is the first argument."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", PRELUDE + code, *map(str, arguments)],
+        [sys.executable, "-c", PRELUDE + code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
