@@ -29,7 +29,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from skclip import CLIPImageEmbedder
-from skclip.encode.store.disk import EmbeddingStore
+from skclip.encode.cache.disk import EmbeddingStore
 
 SHAPES = ("circle", "square", "triangle", "cross")
 N_FOLDS = 5

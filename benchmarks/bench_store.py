@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from report import write_report
 
-from skclip.encode.store.disk import EmbeddingStore
+from skclip.encode.cache.disk import EmbeddingStore
 
 WIDTH = 512
 BATCH = 256  # rows of one put

@@ -24,8 +24,8 @@ from skclip.datasets import make_glyphs, make_scenes
 from skclip.model.clip import CLIP
 from skclip.model.config import CLIPConfig, PreprocessConfig, TextConfig, VisionConfig
 from skclip.model.tokenizer import train_tokenizer
-from skclip.pretrain import Trainer
-from skclip.pretrain.augment import Augmentation
+from skclip.training import Trainer
+from skclip.training.augment import Augmentation
 
 IMAGE_SIZE = 32
 CONTEXT_LENGTH = 32

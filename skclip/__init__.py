@@ -16,7 +16,7 @@ _HOME = {
     "ZeroShotClassifier": "skclip.estimators.zero_shot",
     "OpenCLIPEncoder": "skclip.encode.adapters",
     "SentenceTransformerEncoder": "skclip.encode.adapters",
-    "EmbeddingStore": "skclip.encode.store.disk",
+    "EmbeddingStore": "skclip.encode.cache.disk",
     "load_encoder": "skclip.encode.encoder",
     "list_models": "skclip.checkpoints.resolve",
     "CheckpointError": "skclip.exceptions",
@@ -26,13 +26,13 @@ _HOME = {
     "TextTruncationWarning": "skclip.exceptions",
 }
 
-__all__ = [*sorted(_HOME), "datasets", "pretrain"]
+__all__ = [*sorted(_HOME), "datasets", "training"]
 
 
 def __getattr__(name):
     if name in _HOME:
         value = getattr(import_module(_HOME[name]), name)
-    elif name in ("datasets", "pretrain"):
+    elif name in ("datasets", "training"):
         value = import_module(f"skclip.{name}")
     else:
         raise AttributeError(f"module 'skclip' has no attribute {name!r}")

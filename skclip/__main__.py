@@ -2,7 +2,7 @@
 
 import sys
 
-from skclip.cli import main
+from skclip.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -210,13 +210,9 @@ def measure_portable(paths):
     found = {"fingerprint of skclip/tiny": load_encoder(TINY).fingerprint}
     copy = paths[0].parent / "copy"
     if not copy.exists():
-        shutil.copytree(
-            Path(skclip.__file__).parent / "checkpoints" / "bundled" / "tiny", copy
-        )
+        shutil.copytree(Path(skclip.__file__).parent / "checkpoints" / "bundled" / "tiny", copy)
     found["fingerprint of a directory"] = load_encoder(str(copy)).fingerprint
-    found["fingerprint of a file"] = load_encoder(
-        copy / "open_clip_model.safetensors"
-    ).fingerprint
+    found["fingerprint of a file"] = load_encoder(copy / "open_clip_model.safetensors").fingerprint
     lossless = [path for path in paths if path.suffix in (".png", ".bmp", ".webp")]
     for name, X in containers(paths).items():
         # how a JPEG or GIF file is decoded depends on the library

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from skclip import cli
 from skclip.checkpoints.resolve import DEFAULT_MODEL
-from skclip.encode import bulk
+from skclip.cli import main as cli
+from skclip.encode.bulk import run as bulk
 
 PYTHON = [sys.executable, "-c"]
 
@@ -126,9 +126,9 @@ def test_wrong_usage(arguments, capsys):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, skclip.cli\n"
+        "import sys, skclip.cli.main\n"
         "try:\n"
-        "    skclip.cli.main(['embed', '--help'])\n"
+        "    skclip.cli.main.main(['embed', '--help'])\n"
         "except SystemExit:\n"
         "    heavy = {'torch', 'numpy', 'PIL', 'sklearn', 'pyarrow', 'tqdm'}\n"
         "    print(sorted(heavy & {*sys.modules}))"

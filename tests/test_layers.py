@@ -17,7 +17,7 @@ FLOORS = {
     "metrics": 1,
     "checkpoints": 2,
     "encode": 3,
-    "pretrain": 4,
+    "training": 4,
     "datasets": 5,
     "estimators": 5,
     "inspection": 6,

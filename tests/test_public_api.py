@@ -12,7 +12,7 @@ import skclip
 
 CALLABLES = [
     getattr(module, name)
-    for module in (skclip, skclip.datasets, skclip.pretrain)
+    for module in (skclip, skclip.datasets, skclip.training)
     for name in module.__all__
     if callable(getattr(module, name))
 ]

@@ -9,10 +9,10 @@ from sklearn.utils import Bunch, check_random_state
 
 from skclip._sklearn_compat import Interval, StrOptions, validate_params
 from skclip.datasets.captions import glyph_caption, nouns_of
-from skclip.datasets.fonts import draw_typeset, has_glyphs, load_font, typeset
-from skclip.datasets.palette import COLORS, brightness
-from skclip.datasets.rendering import develop, paint
-from skclip.datasets.strokes import draw_handwritten, ways_of
+from skclip.datasets.drawing.fonts import draw_typeset, has_glyphs, load_font, typeset
+from skclip.datasets.drawing.palette import COLORS, brightness
+from skclip.datasets.drawing.rendering import develop, paint
+from skclip.datasets.drawing.strokes import draw_handwritten, ways_of
 
 # Drawings are made in blocks: many enough for numpy, few enough for the cache and the memory.
 _BLOCK = 256

@@ -11,7 +11,7 @@ from sklearn.utils import Bunch, check_random_state
 
 from skclip._sklearn_compat import Interval, validate_params
 from skclip.datasets.captions import pick, scene_caption
-from skclip.datasets.palette import COLORS, SIZES, TEXTURES, brightness
+from skclip.datasets.drawing.palette import COLORS, SIZES, TEXTURES, brightness
 
 _SUPERSAMPLING = 3
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from skclip.checkpoints.load import load_checkpoint
 from skclip.checkpoints.resolve import DEFAULT_MODEL, identify
-from skclip.encode.batches import embed_images
 from skclip.encode.devices import resolve_device, resolve_dtype
+from skclip.encode.images import embed_images
 from skclip.encode.preprocess import normalize
 from skclip.encode.reading import read_pixels
 from skclip.encode.texts import embed_texts
@@ -107,7 +107,7 @@ class CLIPEncoder:
         return free_cores() if self.device.type == "cpu" else 2
 
     def encode_images(self, images, **options):
-        """Embed images; `options` are those of `skclip.encode.batches.embed_images`.
+        """Embed images; `options` are those of `skclip.encode.images.embed_images`.
 
         Returns
         -------
@@ -116,7 +116,7 @@ class CLIPEncoder:
         return embed_images(self, images, **options)
 
     def encode_texts(self, texts, **options):
-        """Embed texts; `options` are those of `skclip.encode.batches.embed_texts`.
+        """Embed texts; `options` are those of `skclip.encode.images.embed_texts`.
 
         Returns
         -------

@@ -8,9 +8,9 @@ so its texts come sorted.
 import numpy as np
 from tqdm.auto import tqdm
 
-from skclip.encode.batches import DEFAULT_BATCH_SIZE, check_batch_size
-from skclip.encode.cache_keys import text_content
-from skclip.encode.cached import cached_rows
+from skclip.encode.cache.keys import text_content
+from skclip.encode.cache.lookup import cached_rows
+from skclip.encode.images import DEFAULT_BATCH_SIZE, check_batch_size
 from skclip.encode.threads import computing_threads, even_batch_size, in_order
 from skclip.encode.vectors import Rows, as_vectors, normalize_rows
 from skclip.inputs.texts import as_texts

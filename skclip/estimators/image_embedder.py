@@ -5,10 +5,10 @@ from numbers import Integral
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from skclip._sklearn_compat import StrOptions, _fit_context
-from skclip.encode.batches import embed_images
 from skclip.encode.encoder import DEFAULT_MODEL
+from skclip.encode.images import embed_images
 from skclip.encode.vectors import embedding_width, normalize_rows
-from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
+from skclip.estimators.base import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.inputs.images import as_images
 
 

@@ -6,7 +6,7 @@ from skclip._sklearn_compat import _fit_context
 from skclip.encode.encoder import DEFAULT_MODEL
 from skclip.encode.texts import embed_texts
 from skclip.encode.vectors import embedding_width, normalize_rows
-from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
+from skclip.estimators.base import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.estimators.prompts import embed_prompts, resolve_templates
 from skclip.inputs.texts import as_texts
 

@@ -10,10 +10,10 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from skclip._sklearn_compat import Interval, _fit_context
-from skclip.encode.batches import embed_images
 from skclip.encode.encoder import DEFAULT_MODEL
+from skclip.encode.images import embed_images
 from skclip.encode.vectors import normalize_rows
-from skclip.estimators.encoding import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
+from skclip.estimators.base import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.estimators.prompts import embed_prompts, resolve_templates
 from skclip.estimators.solvers import log_probabilities
 from skclip.inputs.images import is_embeddings, to_numpy

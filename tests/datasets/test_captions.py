@@ -12,7 +12,7 @@ from skclip.datasets.captions import (
     nouns_of,
     with_article,
 )
-from skclip.datasets.palette import COLORS
+from skclip.datasets.drawing.palette import COLORS
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Whole collections to Parquet files."""

@@ -1,0 +1,49 @@
+"""What an embedder's ``cache=`` stands for."""
+
+import os
+
+from skclip.encode.cache.disk import EmbeddingStore
+from skclip.encode.cache.memory import MemoryStore
+
+_process_wide = MemoryStore()
+
+
+def resolve_cache(cache):
+    """Return the store that an embedder's ``cache=`` stands for.
+
+    Parameters
+    ----------
+    cache : None, "memory", str, Path, EmbeddingStore or MemoryStore
+        "memory" is one store of at most 1 GiB for the whole process; any other str is a directory.
+
+    Returns
+    -------
+    store : EmbeddingStore, MemoryStore or None
+
+    Raises
+    ------
+    TypeError
+        `cache` is something else.
+    ValueError
+        `cache` is an empty str.
+
+    Examples
+    --------
+    >>> from skclip.encode.cache.resolve import resolve_cache
+    >>> resolve_cache("memory") is resolve_cache("memory")
+    True
+    >>> resolve_cache("embeddings").max_bytes is None
+    True
+    """
+    if cache is None:
+        return None
+    if isinstance(cache, (str, os.PathLike)):
+        if not os.fspath(cache):
+            raise ValueError("cache must be None, 'memory' or a directory, got an empty str")
+        return _process_wide if cache == "memory" else EmbeddingStore(cache)
+    if hasattr(cache, "session") and not isinstance(cache, type):
+        return cache
+    raise TypeError(
+        "cache must be None, 'memory', a directory (str or Path) or an EmbeddingStore, "
+        f"got {cache!r}"
+    )

@@ -1,0 +1,1 @@
+"""Collections of images on disk, by row: folders, tables, shards."""

@@ -1,0 +1,382 @@
+"""Collections to Parquet: every row once, whatever happens on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+
+import filelock
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from skclip.encode.bulk import run as bulk
+from skclip.encode.bulk.run import Recipe, embed_collection
+from skclip.encode.cache.disk import EmbeddingStore
+from skclip.encode.encoder import load_encoder
+from skclip.encode.images import embed_images
+from skclip.exceptions import CheckpointError
+from skclip.inputs.collections.collection import open_collection
+
+TINY = Recipe("skclip/tiny")
+N_FILES = 45
+OPTIONS = {"rows_per_shard": 10}  # five parts, the last one shorter
+
+
+def unit_vectors(paths):
+    vectors = embed_images(load_encoder("skclip/tiny"), paths)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder of small pictures, no two alike."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(N_FILES):
+        pixels = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((40, 30)).save(folder / f"{i:03}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(folder):
+    paths = [str(path) for path in sorted(folder.iterdir())]
+    return paths, unit_vectors(paths)
+
+
+@pytest.fixture
+def collection(folder):
+    return open_collection([folder])
+
+
+def check_whole(out, expected):
+    """Every row is there once, in order, with its vector; and nothing else is."""
+    paths, vectors = expected
+    table = ds.dataset(out).to_table()
+    assert table["id"].to_pylist() == table["path"].to_pylist() == paths
+    assert table["error"].null_count == len(paths)
+    found = np.stack(table["vector"].to_numpy(zero_copy_only=False))
+    np.testing.assert_allclose(found, vectors, atol=1e-5)
+    assert {name for name in os.listdir(out) if not name.startswith("part-")} == {"_lock"}
+
+
+def times_of_parts(out):
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+
+
+def test_what_readers_find(collection, expected, tmp_path):
+    out = tmp_path / "new" / "vectors.parquet"
+    written = embed_collection(collection, out, TINY, **OPTIONS)
+    assert written == bulk.Written(N_FILES, 0, 0)
+    check_whole(out, expected)
+    assert sorted(times_of_parts(out)) == [f"part-{i:05}.parquet" for i in range(5)]
+    schema = ds.dataset(out).schema
+    width = expected[1].shape[1]
+    assert schema.names == ["id", "path", "vector", "error"]
+    assert schema.field("vector").type == pa.list_(pa.float32(), width)
+    frame = pd.read_parquet(out)
+    assert frame["id"].tolist() == expected[0]
+    np.testing.assert_allclose(np.stack(frame["vector"]), expected[1], atol=1e-5)
+    frame = pl.read_parquet(out)
+    assert frame.schema["vector"] == pl.Array(pl.Float32, width)
+    np.testing.assert_allclose(frame["vector"].to_numpy(), expected[1], atol=1e-5)
+
+
+def test_options_of_the_recipe(collection, expected, tmp_path):
+    recipe = Recipe("skclip/tiny", features="pooled", normalize=False, batch_size=7, n_jobs=1)
+    embed_collection(collection, tmp_path / "out", recipe)
+    pooled = embed_images(load_encoder("skclip/tiny"), expected[0], features="pooled")
+    found = np.stack(pd.read_parquet(tmp_path / "out")["vector"])
+    np.testing.assert_allclose(found, pooled, atol=1e-4)
+
+
+def test_unreadable_files_have_an_error_and_no_vector(odd_files, tmp_path):
+    (tmp_path / "odd.csv").write_text(
+        "image\n" + "\n".join([f'"{file.path}"' for file in odd_files] + ["''"]) + "\n"
+    )
+    collection = open_collection([tmp_path / "odd.csv"])
+    written = embed_collection(collection, tmp_path / "out", TINY, **OPTIONS)
+    frame = pd.read_parquet(tmp_path / "out")
+    readable = [file.readable for file in odd_files] + [False]
+    found = np.stack(frame["vector"])
+    assert frame["error"].isna().tolist() == readable
+    assert (~np.isnan(found).any(axis=1)).tolist() == readable
+    assert written.n_errors == readable.count(False)
+    empty = [file.name for file in odd_files].index("empty.jpg")
+    assert frame["error"][empty] == f"the file {odd_files[empty].path!r} is empty (0 bytes)"
+    good = [file.path for file in odd_files if file.readable]
+    vectors = unit_vectors(good)
+    np.testing.assert_allclose(found[readable], vectors, atol=1e-5)
+    again = embed_collection(collection, tmp_path / "out", TINY, **OPTIONS)
+    assert again == bulk.Written(len(readable), len(readable), written.n_errors)
+
+
+def test_a_part_without_a_readable_file(tmp_path):
+    (tmp_path / "x.csv").write_text("image\na.jpg\nb.jpg\n")
+    embed_collection(open_collection([tmp_path / "x.csv"]), tmp_path / "out", TINY)
+    (part,) = ds.dataset(tmp_path / "out").to_batches()
+    found = part["vector"].flatten().to_numpy().reshape(2, -1)
+    assert found.shape[1] == load_encoder("skclip/tiny").embed_dim
+    assert np.isnan(found).all()
+
+
+def test_equal_paths_of_a_table_are_read_once(folder, expected, tmp_path, monkeypatch):
+    names = [f"{folder}/{i:03}.png" for i in (3, 1, 3, 3, 1)]
+    (tmp_path / "x.csv").write_text(
+        "\n".join(["image", *names[:2], "nowhere", *names[2:], "nowhere"])
+    )
+    asked = []
+    embed = bulk.embed_readable_images
+
+    def counting(encoder, images, **options):
+        asked.append(len(images))
+        return embed(encoder, images, **options)
+
+    monkeypatch.setattr(bulk, "embed_readable_images", counting)
+    embed_collection(open_collection([tmp_path / "x.csv"]), tmp_path / "out", TINY)
+    assert asked == [1, 3]  # the first is the trial of the options
+    frame = pd.read_parquet(tmp_path / "out")
+    assert frame["error"].notna().tolist() == [False, False, True, False, False, False, True]
+    found = np.stack(frame["vector"][frame["error"].isna()])
+    np.testing.assert_allclose(found, expected[1][[3, 1, 3, 3, 1]], atol=1e-5)
+
+
+def test_a_name_that_is_no_text(folder, tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes((folder / "000.png").read_bytes())
+    embed_collection(open_collection([tmp_path / "in"]), tmp_path / "out", TINY)
+    frame = pd.read_parquet(tmp_path / "out")
+    assert frame["path"].tolist() == [f"{tmp_path}/in/caf\\udce9.png"]
+    assert frame["error"].isna().all()
+
+
+def mixed_inputs(folder, tmp_path):
+    """The pictures in a shard, a Parquet file with bytes, a CSV file and as files."""
+    contents = [path.read_bytes() for path in sorted(folder.iterdir())]
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for i in range(15):
+            tar.add(folder / f"{i:03}.png", arcname=f"{i:03}.png")
+    pq.write_table(pa.table({"image": contents[15:30]}), tmp_path / "x.parquet")
+    (tmp_path / "x.csv").write_text(
+        "\n".join(["image", *(f"{folder}/{i:03}.png" for i in range(30, 40))])
+    )
+    files = [folder / f"{i:03}.png" for i in range(40, N_FILES)]
+    return [tmp_path / "x.tar", tmp_path / "x.parquet", tmp_path / "x.csv", *files]
+
+
+def test_all_kinds_of_inputs(folder, expected, tmp_path):
+    inputs = mixed_inputs(folder, tmp_path)
+    embed_collection(open_collection(inputs), tmp_path / "out", TINY, **OPTIONS)
+    frame = pd.read_parquet(tmp_path / "out")
+    assert frame["id"][0] == "000"
+    assert frame["path"].isna().sum() == 30
+    np.testing.assert_allclose(np.stack(frame["vector"]), expected[1], atol=1e-5)
+
+
+def test_a_store_saves_the_work_of_another_run(folder, expected, tmp_path):
+    collection = open_collection(mixed_inputs(folder, tmp_path))
+    recipe = Recipe("skclip/tiny", cache=str(tmp_path / "store"))
+    for rows_per_shard in (10, 20):
+        out = tmp_path / f"out{rows_per_shard}"
+        embed_collection(collection, out, recipe, rows_per_shard=rows_per_shard)
+        found = np.stack(pd.read_parquet(out)["vector"])
+        np.testing.assert_allclose(found, expected[1], atol=1e-5)
+    info = EmbeddingStore(tmp_path / "store").cache_info()
+    assert (info.misses, info.hits) == (N_FILES, N_FILES)
+
+
+# in the middle of the third part's writing
+KILLED = """
+import os, signal, sys
+from skclip.encode.bulk import run as bulk
+from skclip.inputs.collections.collection import open_collection
+
+calls = []
+
+def fsync(stream):
+    calls.append(stream)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.fsync = fsync
+bulk.embed_collection(
+    open_collection([sys.argv[1]]), sys.argv[2], bulk.Recipe("skclip/tiny"), rows_per_shard=10
+)
+"""
+
+
+def test_killed_and_resumed(collection, folder, expected, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, str(folder), str(out)]
+    killed = subprocess.run(command, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    before = times_of_parts(out)
+    assert len(before) == 2
+    assert ".part-00002.parquet.tmp" in os.listdir(out)
+    written = embed_collection(collection, out, TINY, **OPTIONS)
+    assert written == bulk.Written(N_FILES, 20, 0)
+    check_whole(out, expected)
+    assert before.items() <= times_of_parts(out).items()
+
+
+def test_a_failed_write_leaves_nothing(collection, expected, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk.os, "fsync", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            embed_collection(collection, tmp_path / "out", TINY, **OPTIONS)
+    assert not (tmp_path / "out").exists()
+    embed_collection(collection, tmp_path / "out", TINY, **OPTIONS)
+    check_whole(tmp_path / "out", expected)
+
+
+def full_disk(*args):
+    raise OSError(28, "No space left on device")
+
+
+def test_lost_and_damaged_parts_are_written_again(collection, expected, tmp_path):
+    out = tmp_path / "out"
+    embed_collection(collection, out, TINY, **OPTIONS)
+    before = times_of_parts(out)
+    (out / ".part-00009.parquet.tmp").touch()
+    (out / "part-00001.parquet").unlink()
+    damaged = out / "part-00003.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    assert embed_collection(collection, out, TINY, **OPTIONS).n_rows_before == 25
+    check_whole(out, expected)
+    after = times_of_parts(out)
+    assert {name for name in before if before[name] != after[name]} == {
+        "part-00001.parquet",
+        "part-00003.parquet",
+    }
+
+
+@pytest.fixture
+def begun(collection, tmp_path):
+    """A run that is finished but for its last part."""
+    out = tmp_path / "begun.parquet"
+    embed_collection(collection, out, TINY, **OPTIONS)
+    (out / "part-00004.parquet").unlink()
+    return out
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rows_per_shard", "message"),
+    [
+        (
+            Recipe("skclip/tiny", features="pooled"),
+            10,
+            r"another features \(projected, now pooled\)",
+        ),
+        (Recipe("skclip/tiny", normalize=False), 10, "another normalize"),
+        (Recipe("skclip/tiny", dtype="bfloat16"), 10, r"dtype \(float32, now bfloat16\)"),
+        (
+            Recipe("skclip/tiny", preprocess="exact"),
+            10,
+            r"prepare images \(fast .*, now exact .*\)",
+        ),
+        (TINY, 11, r"rows_per_shard \(10, now 11\)"),
+    ],
+)
+def test_another_recipe_is_refused(collection, begun, recipe, rows_per_shard, message):
+    before = times_of_parts(begun)
+    with pytest.raises(ValueError, match=f"vectors of another run: .*{message}.*overwrite"):
+        embed_collection(collection, begun, recipe, rows_per_shard=rows_per_shard)
+    assert times_of_parts(begun) == before
+
+
+def test_another_model_is_refused(collection, begun, monkeypatch):
+    describe = Recipe.describe
+    monkeypatch.setattr(Recipe, "describe", lambda self: {**describe(self), "model": "other"})
+    with pytest.raises(ValueError, match=r"another model \([0-9a-f]+, now other\)"):
+        embed_collection(collection, begun, TINY, **OPTIONS)
+
+
+def test_other_inputs_are_refused(folder, begun):
+    for inputs, message in [
+        ([folder / "000.png"], r"another number of images \(45, now 1\)"),
+        ([*sorted(folder.iterdir())[::-1]], "images with other names, sizes or times of change"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            embed_collection(open_collection(inputs), begun, TINY, **OPTIONS)
+
+
+def test_overwrite(collection, folder, begun):
+    one = open_collection([folder / "000.png"])
+    written = embed_collection(one, begun, TINY, overwrite=True)
+    assert written == bulk.Written(1, 0, 0)
+    assert list(times_of_parts(begun)) == ["part-00000.parquet"]
+    with pytest.raises(ValueError, match="features must be"):
+        embed_collection(collection, begun, Recipe("skclip/tiny", features="x"), overwrite=True)
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        embed_collection(collection, begun, Recipe(str(folder)), overwrite=True)
+    assert list(times_of_parts(begun)) == ["part-00000.parquet"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_not_ours_is_left_alone(collection, tmp_path, overwrite):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "letter.txt").write_text("dear")
+    with pytest.raises(ValueError, match=r"holds 'letter\.txt', which is no part of a run"):
+        embed_collection(collection, out, TINY, overwrite=overwrite)
+    assert os.listdir(out) == ["letter.txt"]
+    (out / "letter.txt").unlink()
+    pq.write_table(pa.table({"a": [1]}), out / "part-00000.parquet")
+    with pytest.raises(ValueError, match=r"part-00000\.parquet' was not written by skclip"):
+        embed_collection(collection, out, TINY, overwrite=overwrite)
+    assert pq.read_table(out)["a"].to_pylist() == [1]
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"out must be a directory .* got the file"):
+        embed_collection(collection, tmp_path / "file", TINY, overwrite=overwrite)
+
+
+def test_one_run_at_a_time(collection, begun, expected):
+    before = times_of_parts(begun)
+    with filelock.FileLock(begun / "_lock"):
+        with pytest.raises(ValueError, match="another run is writing to .*; wait until it ends"):
+            embed_collection(collection, begun, TINY, overwrite=True)
+        assert times_of_parts(begun) == before
+    embed_collection(collection, begun, TINY, **OPTIONS)
+    check_whole(begun, expected)
+
+
+def test_a_model_that_changes_on_the_way(collection, begun, monkeypatch):
+    describe = Recipe.describe
+    said = iter([{}, {"model": "other"}])
+    monkeypatch.setattr(Recipe, "describe", lambda self: {**describe(self), **next(said)})
+    with pytest.raises(ValueError, match="changed during the run: another model"):
+        embed_collection(collection, begun, TINY, **OPTIONS)
+    assert len(times_of_parts(begun)) == 4
+
+
+def test_bad_options(collection, tmp_path):
+    with pytest.raises(ValueError, match="rows_per_shard must be at least 1, got 0"):
+        embed_collection(collection, tmp_path / "out", TINY, rows_per_shard=0)
+    with pytest.raises(ValueError, match="batch_size must be"):
+        embed_collection(collection, tmp_path / "out", Recipe("skclip/tiny", batch_size=0))
+    assert os.listdir(tmp_path) == []
+
+
+def test_progress_starts_where_the_run_was_stopped(collection, begun, capsys):
+    embed_collection(collection, begun, TINY, **OPTIONS, verbose=1)
+    shown = capsys.readouterr().err.split("\r")
+    assert "40/45" in shown[1]
+    assert "45/45" in shown[-1]
+    assert "image/s" in shown[-1]
+    embed_collection(collection, begun, TINY, **OPTIONS)
+    assert capsys.readouterr().err == ""
+
+
+def test_metadata_tells_where_vectors_come_from(begun):
+    run = json.loads(pq.read_metadata(begun / "part-00000.parquet").metadata[b"skclip"])
+    assert run["model"] == load_encoder("skclip/tiny").fingerprint
+    assert (run["rows"], run["dtype"], run["normalize"]) == (N_FILES, "float32", True)

@@ -1,0 +1,207 @@
+"""Both kinds of store: what was put is found, and computed once."""
+
+import copy
+import pickle
+import random
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from store_keys import KEYS, WIDTH, check, fill, found_in, vector_of, vectors_of
+
+from skclip.encode.cache.disk import EmbeddingStore
+from skclip.encode.cache.memory import MemoryStore
+from skclip.encode.cache.resolve import resolve_cache
+
+
+@pytest.fixture(params=["directory", "memory"])
+def store(request, tmp_path):
+    return EmbeddingStore(tmp_path / "cache") if request.param == "directory" else MemoryStore()
+
+
+class TestSession:
+    def test_what_was_put_is_found_in_any_order(self, store):
+        fill(store, KEYS[:100])
+        shuffled = random.Random(0).sample(KEYS, len(KEYS))
+        assert set(found_in(store, shuffled)) == set(KEYS[:100])
+
+    def test_positions_ascend_and_count_repeated_keys(self, store):
+        fill(store, KEYS[:3])
+        with store.session() as session:
+            positions, vectors = session.get([KEYS[2], KEYS[5], KEYS[0], KEYS[2]])
+        assert positions.tolist() == [0, 2, 3]
+        np.testing.assert_array_equal(vectors, vectors_of([KEYS[2], KEYS[0], KEYS[2]]))
+
+    def test_nothing_found(self, store):
+        with store.session() as session:
+            for keys in ([], KEYS[:2]):
+                positions, vectors = session.get(keys)
+                assert positions.shape == (0,)
+                assert vectors.shape == (0, 0)
+                assert vectors.dtype == np.float32
+
+    def test_the_vectors_are_the_callers(self, store):
+        fill(store, KEYS[:1])
+        with store.session() as session:
+            session.get(KEYS[:1])[1][:] = 0
+            check(session, KEYS[:1])
+
+    def test_a_claim_holds_until_put_release_or_the_end(self, store):
+        with store.session() as one, store.session() as other:
+            assert one.claim(KEYS[:4]) == [True] * 4
+            assert one.claim(KEYS[:5]) == [True] * 5  # one's own stay one's own
+            assert other.claim(KEYS[3:7]) == [False, False, True, True]
+            one.put(KEYS[:2], vectors_of(KEYS[:2]))
+            one.release(KEYS[2:3])
+            assert other.claim(KEYS[:5]) == [False, False, True, False, False]
+            assert check(other, KEYS[:5]) == KEYS[:2]
+            other.release(KEYS[3:4])  # not its own
+            assert not any(other.claim(KEYS[3:5]))
+        with store.session() as session:
+            assert all(session.claim(KEYS[2:7]))
+
+    def test_the_first_writer_wins(self, store):
+        fill(store, KEYS[:2])
+        with store.session() as session:
+            session.put(KEYS[:3], np.vstack([np.zeros((2, WIDTH)), vectors_of(KEYS[2:3])]))
+            session.put([KEYS[4], KEYS[4]], np.vstack([vector_of(KEYS[4]), np.zeros(WIDTH)]))
+            assert check(session, KEYS[:5]) == [*KEYS[:3], KEYS[4]]
+
+    def test_other_widths_under_other_keys(self, store):
+        with store.session() as session:
+            session.put(KEYS[:2], vectors_of(KEYS[:2]))
+            session.put([KEYS[2]], np.ones((1, 5)))
+            assert session.get([KEYS[2]])[1].shape == (1, 5)
+            # what cannot stand beside the others is dropped, so that it is computed anew
+            check(session, KEYS[:2])
+            assert check(session, KEYS[:3]) == KEYS[:2]
+            assert session.claim(KEYS[:3]) == [False, False, True]
+
+    def test_shapes_must_fit(self, store):
+        with store.session() as session:
+            session.put([], np.empty((0, 3)))
+            for vectors in (np.ones(3), np.ones((2, 3)), np.ones((1, 0))):
+                with pytest.raises(ValueError, match="one row for each of 1 keys"):
+                    session.put(KEYS[:1], vectors)
+
+    def test_hits_and_misses(self, store):
+        assert store.cache_info()[:4] == (0, 0, 0, 0)
+        fill(store, KEYS[:5])
+        with store.session() as session:
+            check(session, KEYS[:8])
+            session.claim(KEYS[:8])
+            session.claim(KEYS[:8])
+            session.release(KEYS[:8])
+        info = store.cache_info()
+        assert (info.hits, info.misses, info.entries) == (5, 5 + 3, 5)
+        assert info.bytes >= 5 * WIDTH * 4
+        store.clear()
+        assert store.cache_info()[:3] == (0, 0, 0)
+        assert found_in(store) == []
+
+    def test_threads_compute_each_key_once(self, store):
+        computed = []
+
+        def work(seed):
+            missing = random.Random(seed).sample(KEYS, len(KEYS))
+            with store.session() as session:
+                while missing:
+                    batch = missing[:7]
+                    found = check(session, batch)
+                    mine = [k for k, g in zip(batch, session.claim(batch), strict=True) if g]
+                    computed.extend(mine)
+                    session.put(mine, vectors_of(mine))
+                    done = {*found, *mine}
+                    missing = [key for key in missing if key not in done]
+                    random.Random(len(missing)).shuffle(missing)
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(computed) == sorted(KEYS)
+        info = store.cache_info()
+        assert (info.hits, info.misses, info.entries) == (len(KEYS), len(KEYS), len(KEYS))
+
+
+class TestStores:
+    def test_a_store_is_its_parameters(self, on_disk):
+        fill(on_disk)
+        store = EmbeddingStore(on_disk.path, max_bytes=2**21, hash_files=True)
+        assert len(pickle.dumps(store)) < 500
+        for other in (pickle.loads(pickle.dumps(store)), copy.deepcopy(store)):
+            assert vars(other) == vars(store)
+            assert found_in(other) == KEYS
+        assert clone(store, safe=False) is store
+        assert eval(repr(store)).max_bytes == 2**21
+
+    def test_a_memory_store_leaves_its_content_behind(self):
+        store = MemoryStore(2**20)
+        fill(store)
+        assert clone(store, safe=False) is copy.deepcopy(store) is store
+        other = pickle.loads(pickle.dumps(store))
+        assert other.max_bytes == 2**20
+        assert found_in(other) == []
+
+    def test_nothing_is_made_before_it_is_used(self, on_disk):
+        on_disk.cache_info()
+        on_disk.clear()
+        with on_disk.session():
+            pass
+        assert not on_disk.path.exists()
+
+    def test_paths_are_absolute(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", "/home/user")
+        assert EmbeddingStore("a/../b").path == tmp_path / "b"
+        assert EmbeddingStore("~/b").path == Path("/home/user/b")
+
+    def test_resolve_cache(self, tmp_path):
+        assert resolve_cache(None) is None
+        assert resolve_cache("memory") is resolve_cache("memory")
+        assert resolve_cache("memory").max_bytes == 2**30
+        for path in (tmp_path, str(tmp_path)):
+            assert resolve_cache(path).path == tmp_path
+        for store in (EmbeddingStore(tmp_path), MemoryStore()):
+            assert resolve_cache(store) is store
+
+    @pytest.mark.parametrize("cache", [True, 5, EmbeddingStore, [], b"x"])
+    def test_resolve_cache_refuses_the_rest(self, cache):
+        with pytest.raises(TypeError, match="cache must be None, 'memory', a directory"):
+            resolve_cache(cache)
+
+    def test_bad_parameters(self, tmp_path):
+        with pytest.raises(ValueError, match="cache must be .*got an empty str"):
+            resolve_cache("")
+        with pytest.raises(TypeError, match="path must be a directory"):
+            EmbeddingStore(None)
+        for bound in (0, 1000, 2.5, True, "1GB"):
+            with pytest.raises(ValueError, match="max_bytes must be None or an int of at least"):
+                EmbeddingStore(tmp_path, max_bytes=bound)
+        with pytest.raises(ValueError, match="max_bytes must be an int of at least 0, got None"):
+            MemoryStore(None)
+        file = tmp_path / "file"
+        file.touch()
+        with pytest.raises(NotADirectoryError, match="needs a directory, got a file.*file'"):
+            EmbeddingStore(file).session().__enter__()
+
+    def test_a_directory_that_is_removed_meanwhile(self, on_disk):
+        with on_disk.session() as session:
+            session.put(KEYS[:5], vectors_of(KEYS[:5]))
+            shutil.rmtree(on_disk.path)
+            assert check(session) == []
+            session.put(KEYS[5:9], vectors_of(KEYS[5:9]))
+        assert found_in(on_disk) == KEYS[5:9]
+
+    def test_a_store_that_is_cleared_meanwhile(self, on_disk):
+        with on_disk.session() as session:
+            session.put(KEYS[:5], vectors_of(KEYS[:5]))
+            on_disk.clear()
+            assert check(session) == []
+            assert session.claim(KEYS[:2]) == [True, True]
+            session.put(KEYS[5:9], vectors_of(KEYS[5:9]))
+        assert found_in(on_disk) == KEYS[5:9]

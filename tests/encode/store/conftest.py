@@ -1,8 +1,0 @@
-import pytest
-
-from skclip.encode.store.disk import EmbeddingStore
-
-
-@pytest.fixture
-def on_disk(tmp_path):
-    return EmbeddingStore(tmp_path / "cache")

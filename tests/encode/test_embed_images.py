@@ -1,0 +1,233 @@
+"""Collections through encoders: order, duplicates, bad rows, batches, memory."""
+
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skclip.encode.images import embed_images
+from skclip.encode.texts import embed_texts
+from skclip.encode.vectors import embedding_width, normalize_rows
+from skclip.exceptions import ImageReadError, MissingImageWarning
+
+
+class MeanColour:
+    """A foreign encoder: three numbers an image, two a text; keeps count of what it was given."""
+
+    def __init__(self):
+        self.batches = []
+
+    def encode_images(self, images):
+        assert all(isinstance(image, Image.Image) and image.mode == "RGB" for image in images)
+        self.batches.append(len(images))
+        return np.stack([np.asarray(image).mean(axis=(0, 1)) for image in images])
+
+    def encode_texts(self, texts):
+        self.batches.append(list(texts))
+        return [[len(text), text.count("a"), 1] for text in texts]
+
+
+@pytest.fixture
+def images(rng):
+    return [rng.integers(0, 256, (5, 7, 3), dtype=np.uint8) for _ in range(23)]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def expected(images):
+    return np.stack([image.mean(axis=(0, 1)) for image in images])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 23, 100, "auto"])
+@pytest.mark.parametrize("n_jobs", [None, 1, 3])
+def test_rows_come_in_order_whatever_the_batches(images, batch_size, n_jobs):
+    vectors = embed_images(MeanColour(), images, batch_size=batch_size, n_jobs=n_jobs)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, expected(images), rtol=1e-6)
+
+
+def test_equal_images_are_embedded_once(images):
+    encoder = MeanColour()
+    repeated = [images[i] for i in (0, 1, 0, 2, 1, 0)]
+    vectors = embed_images(encoder, repeated, batch_size=10)
+    assert encoder.batches == [3]
+    np.testing.assert_allclose(vectors, expected(repeated), rtol=1e-6)
+
+
+def test_equal_texts_are_embedded_once_and_by_length():
+    encoder = MeanColour()
+    texts = ["banana", "a", "banana", "kiwi", "a"]
+    vectors = embed_texts(encoder, texts, batch_size=2)
+    assert encoder.batches == [["a", "kiwi"], ["banana"]]
+    np.testing.assert_array_equal(vectors[:, 0], [6, 1, 6, 4, 1])
+
+
+def test_first_bad_row_raises(images):
+    images[5] = b"no picture"
+    images[9] = None
+    with pytest.raises(ImageReadError, match="^image in row 5: "):
+        embed_images(MeanColour(), images, batch_size=4)
+
+
+def test_bad_rows_become_nan_and_leave_their_neighbours_alone(images):
+    whole = embed_images(MeanColour(), images, batch_size=4)
+    images[5] = images[21] = b"no picture"
+    images[9] = None
+    with pytest.warns(MissingImageWarning, match=r"^3 of 23 images .* row 5: "):
+        vectors = embed_images(MeanColour(), images, batch_size=4, on_error="nan")
+    bad = [5, 9, 21]
+    assert np.isnan(vectors[bad]).all()
+    np.testing.assert_array_equal(np.delete(vectors, bad, axis=0), np.delete(whole, bad, axis=0))
+
+
+def test_all_rows_bad():
+    with pytest.warns(MissingImageWarning, match="^2 of 2 images"):
+        vectors = embed_images(MeanColour(), [None, np.nan], on_error="nan")
+    assert vectors.shape == (2, 3)
+    assert np.isnan(vectors).all()
+
+
+def test_reading_runs_ahead_by_a_few_batches_only():
+    """A generator-like sequence counts how far reading got when each batch arrives."""
+    read = set()
+
+    class Rows:
+        def __len__(self):
+            return 500
+
+        def __getitem__(self, row):
+            if threading.current_thread().name.startswith("skclip-read"):
+                read.add(row)
+            return np.full((2, 2), row % 256, dtype=np.uint8)
+
+    class Slow(MeanColour):
+        def encode_images(self, images):
+            seen = sum(self.batches)
+            assert len(read) <= seen + 4 * 10
+            return super().encode_images(images)
+
+    encoder = Slow()
+    assert embed_images(encoder, Rows(), batch_size=10).shape == (500, 3)
+    assert len(read) == 500
+
+
+def test_a_lazy_sequence_that_fails_is_a_bad_row():
+    class Rows:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, row):
+            if row == 1:
+                raise OSError("the disk is gone")
+            return np.zeros((2, 2), dtype=np.uint8)
+
+    with pytest.raises(ImageReadError, match="^image in row 1: .*OSError: the disk is gone"):
+        embed_images(MeanColour(), Rows())
+    with pytest.warns(MissingImageWarning):
+        vectors = embed_images(MeanColour(), Rows(), on_error="nan")
+    assert np.isnan(vectors).any(axis=1).tolist() == [False, True, False]
+
+
+def test_odd_items_are_bad_rows():
+    items = [Image.new("RGB", (0, 5)), memoryview(b"abcdef")[::2], np.zeros((2, 2))]
+    with pytest.warns(MissingImageWarning, match="^2 of 3 images"):
+        vectors = embed_images(MeanColour(), items, on_error="nan")
+    assert np.isnan(vectors).any(axis=1).tolist() == [True, True, False]
+
+
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    paths = []
+    for i in range(400):
+        path = tmp_path / f"{i}.jpg"
+        noise[0, 0] = i % 256, i // 256, 0
+        Image.fromarray(noise).resize((640, 480)).save(path, quality=60)
+        paths.append(str(path))
+    code = (
+        "import resource, sys\n"
+        "import numpy as np\n"
+        "from skclip.encode.images import embed_images\n"
+        "class Mean:\n"
+        "    def encode_images(self, images):\n"
+        "        return np.stack([np.asarray(i).mean(axis=(0, 1)) for i in images])\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "embed_images(Mean(), sys.argv[1:101], batch_size=16)\n"
+        "few = peak()\n"
+        "embed_images(Mean(), sys.argv[1:], batch_size=16)\n"
+        "print(peak() - few)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True
+    )
+    assert float(run.stdout) < 60  # megabytes; the 300 more pictures are 264 when decoded
+
+
+def test_wrong_shape_from_an_encoder(images):
+    class Flat(MeanColour):
+        def encode_images(self, images):
+            return np.zeros(len(images))
+
+    with pytest.raises(ValueError, match=r"one row for each of 23 inputs, got .* \(23,\)"):
+        embed_images(Flat(), images)
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 0}, {"batch_size": 2.5}, {"features": "x"}, {"on_error": "drop"}]
+)
+def test_bad_options(images, options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        embed_images(MeanColour(), images, **options)
+
+
+def test_bad_batch_size_of_texts():
+    with pytest.raises(
+        ValueError, match="batch_size must be 'auto' or an int of at least 1, got 0"
+    ):
+        embed_texts(MeanColour(), ["a"], batch_size=0)
+
+
+def test_values_that_are_not_finite_are_named(images):
+    class Overflowing(MeanColour):
+        def encode_images(self, images):
+            vectors = super().encode_images(images)
+            vectors[-1, 0] = np.inf
+            return vectors
+
+        def encode_texts(self, texts):
+            return np.full((len(texts), 3), np.nan)
+
+    with pytest.raises(ValueError, match="not finite for the image in row 3; a model in float16"):
+        embed_images(Overflowing(), images, batch_size=4)
+    with pytest.raises(ValueError, match="not finite for the text 'a'"):
+        embed_texts(Overflowing(), ["a"])
+
+
+def test_pooled_features_need_our_own_model(images):
+    with pytest.raises(ValueError, match="MeanColour offers only 'projected'"):
+        embed_images(MeanColour(), images, features="pooled")
+
+
+def test_embedding_width_of_an_encoder_that_does_not_tell():
+    assert embedding_width(MeanColour()) == 3
+
+
+def test_progress_bar(images, capsys):
+    embed_images(MeanColour(), images, verbose=1)
+    assert "23/23" in capsys.readouterr().err
+    embed_images(MeanColour(), images)
+    assert capsys.readouterr().err == ""
+
+
+def test_normalize_rows_keeps_zeros():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = normalize_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    np.testing.assert_array_equal(rows, [[0.6, 0.8], [0, 0]])
