@@ -17,6 +17,8 @@ _HOME = {
     "OpenCLIPEncoder": "skclip.encode.adapters",
     "SentenceTransformerEncoder": "skclip.encode.adapters",
     "EmbeddingStore": "skclip.encode.cache.disk",
+    "embed_images": "skclip.encode.images",
+    "embed_texts": "skclip.encode.texts",
     "load_encoder": "skclip.encode.encoder",
     "list_models": "skclip.checkpoints.resolve",
     "CheckpointError": "skclip.exceptions",

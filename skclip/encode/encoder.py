@@ -1,9 +1,10 @@
-"""The seam between CLIP and everything that wants vectors."""
+"""A name or a path -> a CLIP that is ready for inference, loaded once in a process."""
 
 import copy
 import threading
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import PIL
@@ -13,12 +14,10 @@ from torch.nn import functional as F
 from skclip.checkpoints.load import load_checkpoint
 from skclip.checkpoints.resolve import DEFAULT_MODEL, identify
 from skclip.encode.devices import resolve_device, resolve_dtype
-from skclip.encode.images import embed_images
 from skclip.encode.preprocess import normalize
+from skclip.encode.protocol import Encoder, check_fingerprint, check_pictures, is_encoder
 from skclip.encode.reading import read_pixels
-from skclip.encode.texts import embed_texts
-from skclip.encode.threads import free_cores
-from skclip.exceptions import CheckpointError
+from skclip.inputs.items import as_item
 from skclip.model.inference import InferenceText, Target, image_tower_for_inference
 from skclip.model.prefixes import share_prefixes
 
@@ -30,7 +29,7 @@ _loading = {}
 _lock = threading.Lock()
 
 
-class CLIPEncoder:
+class CLIPEncoder(Encoder):
     """A CLIP ready for inference, with its tokenizer and its preprocessing.
 
     Made by `load_encoder`. Nothing about it changes, so clones of an estimator share it.
@@ -64,6 +63,8 @@ class CLIPEncoder:
     device : torch.device
     images_per_batch, tokens_per_batch : int
         What fills the device, or one core, without much memory.
+    n_threads : int or None
+        How many threads encode at once: None is one for each free core.
     """
 
     def __init__(
@@ -81,12 +82,16 @@ class CLIPEncoder:
         # the towers hold the weights; the model itself is for a pickle that cannot find them again
         self._checkpoint = checkpoint if reload_from is None else replace(checkpoint, model=None)
         self._dtype = dtype
-        self._exact = preprocess == "exact"
+        self._preprocess = preprocess
         self._compile = compile
         self._reload_from = reload_from
         self.device = device
         self.tokenizer = checkpoint.tokenizer
         self.preprocess = checkpoint.preprocess
+        # called from the reading threads, see `Encoder.prepare_image`
+        self.prepare_image = partial(
+            read_pixels, config=checkpoint.preprocess, exact=preprocess == "exact"
+        )
         self.fingerprint = checkpoint.fingerprint
         self.templates = checkpoint.templates
         dtype_name = str(dtype).removeprefix("torch.")
@@ -97,41 +102,44 @@ class CLIPEncoder:
         on_cpu = device.type == "cpu"
         self.images_per_batch = _images_per_core(config.vision) if on_cpu else 256
         self.tokens_per_batch = 1024 if on_cpu else 16384
+        # on CUDA one thread feeds the device while the other one waits for it
+        self.n_threads = None if on_cpu else 2
 
-    @property
-    def n_threads(self):
-        """How many threads may encode at once: on the CPU one a core, elsewhere two.
+    def encode_images(self, images):
+        """Embed one batch of RGB pictures.
 
-        While one of the two waits for the device, the other one feeds it.
-        """
-        return free_cores() if self.device.type == "cpu" else 2
-
-    def encode_images(self, images, **options):
-        """Embed images; `options` are those of `skclip.encode.images.embed_images`.
-
-        Returns
-        -------
-        ndarray of shape (n_images, embed_dim), float32, not normalised
-        """
-        return embed_images(self, images, **options)
-
-    def encode_texts(self, texts, **options):
-        """Embed texts; `options` are those of `skclip.encode.images.embed_texts`.
+        Parameters
+        ----------
+        images : list of PIL.Image.Image
+            Of mode RGB. `skclip.embed_images` takes images of any kind, and any number of them.
 
         Returns
         -------
-        ndarray of shape (n_texts, embed_dim), float32, not normalised
+        ndarray of shape (n_images, embed_dim), float32
+            Not normalized.
         """
-        return embed_texts(self, texts, **options)
+        pixels = [self.prepare_image(as_item(image)) for image in check_pictures(images)]
+        return self.encode_prepared_images(pixels)
 
-    def read_pixels(self, item, row):
-        """Read, resize and crop one image to uint8 pixels, (size, size, 3)."""
-        return read_pixels(item, row=row, config=self.preprocess, exact=self._exact)
+    def encode_texts(self, texts):
+        """Embed one batch of texts.
+
+        Parameters
+        ----------
+        texts : list of str
+            `skclip.embed_texts` takes any number of them.
+
+        Returns
+        -------
+        ndarray of shape (n_texts, embed_dim), float32
+            Not normalized.
+        """
+        return self.encode_prepared_texts(self.prepare_texts(texts))
 
     @torch.inference_mode()
-    def encode_pixels(self, pixels, features="projected"):
-        """Embed a list of what `read_pixels` returned."""
-        pixels = torch.from_numpy(np.stack(pixels))
+    def encode_prepared_images(self, prepared, features="projected"):
+        """Embed a list of pixels, (size, size, 3), uint8, as `prepare_image` returns them."""
+        pixels = torch.from_numpy(np.stack(prepared))
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()
         pixels = pixels.to(self.device, non_blocking=True)
@@ -148,13 +156,17 @@ class CLIPEncoder:
         parts.append(F.pad(last, (0, 0, 0, 0, 0, 0, 0, padding)))
         return torch.cat([self._pool(part) for part in parts])[: len(pixels)]
 
-    @torch.inference_mode()
-    def encode_tokens(self, rows):
-        """Embed sequences of token ids, start and end token included.
+    def prepare_texts(self, texts):
+        """Return the token ids of each text, start and end token included, as tuples."""
+        return [tuple(tokens) for tokens in self.tokenizer.encode_batch(texts)]
 
-        Those that begin alike should stand next to each other.
+    @torch.inference_mode()
+    def encode_prepared_texts(self, prepared):
+        """Embed sequences of token ids.
+
+        A prefix that neighbors share is computed once, so they should be sorted.
         """
-        return self._texts(share_prefixes(rows).to(self.device)).float().cpu().numpy()
+        return self._texts(share_prefixes(prepared).to(self.device)).float().cpu().numpy()
 
     def __sklearn_clone__(self):
         return self
@@ -163,8 +175,8 @@ class CLIPEncoder:
         if self._reload_from is not None:
             return _reload, (self.fingerprint, *self._reload_from)
         on_cpu = replace(self._checkpoint, model=copy.deepcopy(self._checkpoint.model).cpu())
-        dtype, preprocess = str(self._dtype).removeprefix("torch."), _PREPROCESS[self._exact]
-        return _rebuild, (on_cpu, dtype, preprocess, self._compile)
+        dtype = str(self._dtype).removeprefix("torch.")
+        return _rebuild, (on_cpu, dtype, self._preprocess, self._compile)
 
     def __repr__(self):
         return f"<CLIPEncoder of {self._checkpoint.source}, {self.embed_dim} dimensions>"
@@ -229,7 +241,7 @@ def load_encoder(
     key = (identify(model), device, dtype, preprocess, compile)
     with _lock:
         one_at_a_time = _loading.setdefault(key, threading.Lock())
-    # a model that is being fetched keeps nobody waiting who wants another one
+    # a slow download blocks only callers of that model
     with one_at_a_time:
         with _lock:
             if key in _loaded:
@@ -249,22 +261,6 @@ def load_encoder(
             if len(_loaded) > MAX_LOADED_MODELS:
                 _loaded.popitem(last=False)
         return encoder
-
-
-def is_encoder(model):
-    """Whether an object has an encoder's two methods."""
-    methods = hasattr(model, "encode_images") and hasattr(model, "encode_texts")
-    return methods and not isinstance(model, type)
-
-
-def check_fingerprint(encoder, expected):
-    """Refuse a model that is not the one an estimator was fitted with."""
-    found = getattr(encoder, "fingerprint", None)
-    if found != expected:
-        raise CheckpointError(
-            "the model is not the one this was fitted with: its fingerprint is "
-            f"{found}, expected {expected}; fit again, or restore the model's files"
-        )
 
 
 def _images_per_core(vision):

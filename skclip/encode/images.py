@@ -1,32 +1,28 @@
-"""Whole collections of images through any encoder: threads, batches, bad rows, a store.
+"""A column of images -> rows of vectors: the one straight way, for any encoder.
 
-An encoder here is any object with ``encode_images(images) -> (n, d)``. Our own has two steps more,
-which let the reading threads do the resizing too: ``read_pixels(item, row)`` and
-``encode_pixels(list, features)``. It also says how many images make a good batch
-(``images_per_batch``) and how many threads may run it at once (``n_threads``).
+Equal images are found; a store is asked for those that it has; the others are read in threads, a
+few batches ahead of the model; the vectors are put where they belong.
 """
 
 import warnings
+from contextlib import closing
+from functools import partial
 from numbers import Integral
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from skclip.encode.cache.keys import image_content
-from skclip.encode.cache.lookup import cached_rows
-from skclip.encode.threads import (
-    ahead,
-    computing_threads,
-    even_batch_size,
-    in_order,
-    reading_threads,
-)
-from skclip.encode.vectors import Rows, as_vectors, check_features, embedding_width
+from skclip.encode.cache.lookup import stored_or_computed
+from skclip.encode.cache.resolve import resolve_cache
+from skclip.encode.protocol import as_encoder
+from skclip.encode.reading import read_item
+from skclip.encode.threads import map_in_threads, plan_batches, read_and_compute
+from skclip.encode.vectors import as_vectors, normalize_rows
 from skclip.exceptions import ImageReadError, MissingImageWarning
-from skclip.inputs.images import as_images, image_key, read_image
+from skclip.inputs.images import as_images
+from skclip.inputs.items import distinct_items
 
-# a foreign encoder is not asked to run in several threads
-DEFAULT_BATCH_SIZE = 64
+_CONTENTS_PER_TASK = 32
 
 
 def embed_images(
@@ -34,32 +30,41 @@ def embed_images(
     images,
     *,
     features="projected",
+    normalize=True,
     batch_size="auto",
     n_jobs=None,
     cache=None,
     on_error="raise",
     verbose=0,
 ):
-    """Embed a collection of images; equal ones are embedded once.
+    """Embed a collection of images with any encoder; duplicates are embedded once.
 
     Parameters
     ----------
     encoder : Encoder
+        What `load_encoder` returns, or any object with ``encode_images`` and ``encode_texts``.
     images : images
-        Whatever `skclip.inputs.images.as_images` takes.
+        Paths, ``bytes``, PIL images, arrays, tensors or dicts, in a list, tuple, object array,
+        series or one-column frame; or one array (n, height, width[, channels]). As for
+        `CLIPImageEmbedder`.
     features : {"projected", "pooled"}, default="projected"
+        "pooled" is what the image tower holds before its last linear map.
+    normalize : bool, default=True
+        Whether to scale each row to unit length.
     batch_size : int or "auto", default="auto"
+        Images that pass the model together; "auto" is as many as fill the device or the core.
     n_jobs : int or None, default=None
-        Reading threads; None means as many as torch may use.
+        Threads that read and resize images while the model runs; None means all free cores.
     cache : None, "memory", path or EmbeddingStore, default=None
-        Where vectors are looked up and kept.
+        Where embeddings are looked up and kept.
     on_error : {"raise", "nan"}, default="raise"
+        What a missing or unreadable image becomes: an error, or a row of NaN and a warning.
     verbose : int, default=0
         Above 0 a progress bar is shown.
 
     Returns
     -------
-    ndarray of shape (n_images, n_features), float32
+    vectors : ndarray of shape (n_images, n_features), float32
 
     Raises
     ------
@@ -70,28 +75,44 @@ def embed_images(
     -----
     MissingImageWarning
         Once, with the number of rows that became NaN, with ``on_error="nan"``.
+
+    See Also
+    --------
+    CLIPImageEmbedder : The same as a transformer.
+    embed_texts : The same for texts.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skclip import embed_images, load_encoder
+    >>> encoder = load_encoder("skclip/tiny")
+    >>> vectors = embed_images(encoder, load_digits().images[:4] / 16)
+    >>> vectors.shape == (4, encoder.embed_dim)
+    True
     """
     if on_error not in ("raise", "nan"):
         raise ValueError(f"on_error must be 'raise' or 'nan', got {on_error!r}")
-    vectors, errors = embed_readable_images(
-        encoder,
-        images,
-        features=features,
-        batch_size=batch_size,
-        n_jobs=n_jobs,
-        cache=cache,
-        stop_at_error=on_error == "raise",
-        verbose=verbose,
-    )
-    if errors:
-        first = min(errors)
+    images = as_images(images)
+    with tqdm(total=len(images), unit="image", disable=not verbose) as progress:
+        vectors, causes = embed_readable_images(
+            encoder,
+            images,
+            features=features,
+            batch_size=batch_size,
+            n_jobs=n_jobs,
+            cache=cache,
+            stop_at_error=on_error == "raise",
+            advance=progress.update,
+        )
+    if causes:
+        first = min(causes)
         warnings.warn(
-            f"{len(errors)} of {len(vectors)} images could not be read and became rows of NaN; the "
-            f"first: {ImageReadError(first, errors[first])}",
+            f"{len(causes)} of {len(vectors)} images could not be read and became rows of NaN; the "
+            f"first: {ImageReadError(first, causes[first])}",
             MissingImageWarning,
             stacklevel=2,
         )
-    return vectors
+    return normalize_rows(vectors) if normalize else vectors
 
 
 def embed_readable_images(
@@ -103,86 +124,78 @@ def embed_readable_images(
     n_jobs=None,
     cache=None,
     stop_at_error=False,
-    verbose=0,
+    advance=lambda n_rows: None,
 ):
-    """Embed the images that can be read, and say of the others why not.
+    """Embed the images that can be read, and say of the others why they cannot.
 
-    Parameters are those of `embed_images`.
+    Parameters
+    ----------
+    encoder, features, batch_size, n_jobs, cache
+        As for `embed_images`.
+    images : sequence
+        What `skclip.inputs.images.as_images` returns.
+    stop_at_error : bool, default=False
+        Whether to raise an `ImageReadError` for the first row that cannot be read.
+    advance : callable, default=does nothing
+        Is called with the number of rows that were done since the last call.
 
     Returns
     -------
     vectors : ndarray of shape (n_images, n_features), float32
-        NaN where the image could not be read.
-    errors : dict of int to str
-        Row and cause.
+        Not normalized; NaN where the image could not be read.
+    causes : dict of int to str
+        The rows that could not be read, and why.
     """
     check_batch_size(batch_size)
-    images = as_images(images)
-    read_item, encode = _image_steps(encoder, features)
+    encoder = as_encoder(encoder)
+    _check_features(encoder, features)
+    store = resolve_cache(cache)
+    items, first_rows, item_of = distinct_items(images)
+    batch_size, n_threads = plan_batches(
+        len(items), batch_size, encoder.images_per_batch, encoder.n_threads
+    )
+    # from here on an item is known by its position in `items`
+    compute = partial(
+        read_and_compute,
+        read=partial(read_item, items, encoder.prepare_image),
+        compute=partial(_encode_batch, encoder, features, first_rows),
+        n_jobs=n_jobs,
+        n_threads=n_threads,
+    )
+    if store is None:
+        results = compute(_batches(len(items), batch_size))
+    else:
+        contents = partial(_contents_of, items, store, n_jobs)
+        kind = ("image", features)
+        results = stored_or_computed(store, encoder, kind, contents, compute, batch_size)
 
-    def read(row):
-        try:
-            return read_item(_item(images, row), row)
-        except ImageReadError as error:
-            return error
+    matrix, cause_of = None, {}
+    rows_of_item = np.bincount(item_of)
+    with closing(results):
+        for positions, vectors, unreadable in results:
+            if unreadable and stop_at_error:
+                position = min(unreadable)
+                raise ImageReadError(int(first_rows[position]), unreadable[position])
+            cause_of |= unreadable
+            if positions:
+                if matrix is None:
+                    matrix = np.full((len(items), vectors.shape[1]), np.nan, np.float32)
+                matrix[positions] = vectors
+            advance(int(rows_of_item[[*positions, *unreadable]].sum()))
+    if matrix is None:
+        matrix = np.full((len(items), embedding_width(encoder, features)), np.nan, np.float32)
+    causes = {row: cause_of[i] for row, i in enumerate(item_of) if i in cause_of}
+    # without duplicates the items are the rows
+    return (matrix if len(items) == len(images) else matrix[item_of]), causes
 
-    def compute(batch):
-        readable = [
-            (row, item)
-            for row, item in zip(*batch, strict=True)
-            if not isinstance(item, ImageReadError)
-        ]
-        unreadable = [item for item in batch[1] if isinstance(item, ImageReadError)]
-        if not readable or (unreadable and stop_at_error):
-            return [], None, unreadable
-        rows, items = map(list, zip(*readable, strict=True))
-        return rows, as_vectors(encode(items), "image in row", rows), unreadable
 
-    def content(row, store):
-        try:
-            return image_content(_item(images, row), getattr(store, "hash_files", False))
-        except ImageReadError:
-            return None
-
-    def take(rows, vectors):
-        collected[row_of[rows]] = vectors
-        progress.update(len(rows))
-
-    first_rows, row_of = _unique(images)
-    collected, errors = Rows(len(first_rows)), {}
-    n_threads = getattr(encoder, "n_threads", 1)
-    if batch_size == "auto":
-        most = getattr(encoder, "images_per_batch", DEFAULT_BATCH_SIZE)
-        batch_size = even_batch_size(len(first_rows), most, n_threads)
-    n_threads = min(n_threads, -(-len(first_rows) // batch_size))
-
-    with (
-        tqdm(total=len(first_rows), unit="image", disable=not verbose) as progress,
-        cached_rows(cache, encoder, ("image", features), content) as cached,
-        reading_threads(n_jobs) as readers,
-        computing_threads(n_threads) as computers,
-    ):
-        for rows in cached.passes(first_rows, take, readers.map):
-            batches = ahead(readers, read, rows, batch_size, n_ahead=1 + n_threads)
-            for (asked, _), future in in_order(computers, compute, batches, n_ahead=n_threads):
-                rows, vectors, unreadable = future.result()
-                if unreadable:
-                    if stop_at_error:
-                        raise unreadable[0]
-                    # the exceptions themselves would hold on to their frames
-                    errors |= {error.row: error.cause for error in unreadable}
-                    cached.release([error.row for error in unreadable])
-                if rows:
-                    collected[row_of[rows]] = vectors
-                    cached.put(rows, vectors)
-                progress.update(len(asked))
-    vectors = collected.to_numpy(lambda: embedding_width(encoder, features))
-    if len(first_rows) == len(images):
-        return vectors, errors
-    if errors:
-        of_first = {row_of[row]: cause for row, cause in errors.items()}
-        errors = {row: of_first[i] for row, i in enumerate(row_of) if i in of_first}
-    return vectors[row_of], errors
+def embedding_width(encoder, features="projected"):
+    """Return the number of columns that an encoder's embeddings of images have."""
+    encoder = as_encoder(encoder)
+    _check_features(encoder, features)
+    if features == "pooled":
+        return encoder.pooled_dim
+    return encoder.embed_dim or np.shape(encoder.encode_texts(["a"]))[1]
 
 
 def check_batch_size(batch_size):
@@ -191,35 +204,49 @@ def check_batch_size(batch_size):
         raise ValueError(f"batch_size must be 'auto' or an int of at least 1, got {batch_size!r}")
 
 
-def _image_steps(encoder, features):
-    check_features(encoder, features)
-    if hasattr(encoder, "read_pixels"):
-        return encoder.read_pixels, lambda batch: encoder.encode_pixels(batch, features)
-    return lambda item, row: read_image(item, row=row), encoder.encode_images
+def _check_features(encoder, features):
+    if features not in ("projected", "pooled"):
+        raise ValueError(f"features must be 'projected' or 'pooled', got {features!r}")
+    if features == "pooled" and encoder.pooled_dim is None:
+        raise ValueError(
+            "features='pooled' needs a model loaded by skclip; the one that was handed over offers "
+            "only 'projected'"
+        )
 
 
-def _unique(images):
-    """Return the rows to embed and, for each row, which of those stands for it."""
-    if not isinstance(images, (list, tuple, np.ndarray)):
-        # it may decode its items on access, which is for the reading threads
-        return range(len(images)), np.arange(len(images))
-    position, first_rows = {}, []
-    row_of = np.empty(len(images), dtype=np.intp)
-    for row in range(len(images)):
-        key = image_key(images[row])
-        if key is None or key not in position:
-            if key is not None:
-                position[key] = len(first_rows)
-            row_of[row] = len(first_rows)
-            first_rows.append(row)
-        else:
-            row_of[row] = position[key]
-    return first_rows, row_of
+def _batches(n_items, size):
+    return (range(start, min(start + size, n_items)) for start in range(0, n_items, size))
 
 
-def _item(images, row):
-    try:
-        return images[row]
-    except Exception as error:  # whatever a lazy sequence meets when it looks its item up
-        cause = f"the collection does not give it ({type(error).__name__}: {error})"
-        raise ImageReadError(row, cause) from error
+def _encode_batch(encoder, features, first_rows, positions, read):
+    """Return positions with their vectors, and the causes of those that could not be read.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    features : str
+    first_rows : ndarray of int
+        The row of each item, for messages.
+    positions : sequence of int
+    read : list of ReadImage
+        One for each position.
+    """
+    causes = {p: image.cause for p, image in zip(positions, read, strict=True) if image.cause}
+    positions = [p for p in positions if p not in causes]
+    if not positions:
+        return [], None, causes
+    prepared = [image.prepared for image in read if not image.cause]
+    vectors = encoder.encode_prepared_images(prepared, features)
+    return positions, as_vectors(vectors, "image in row", first_rows[positions].tolist()), causes
+
+
+def _contents_of(items, store, n_jobs):
+    """Return what names each item in a store: bytes, or None for one that is not kept."""
+    hash_files = getattr(store, "hash_files", False)
+    parts = _batches(len(items), _CONTENTS_PER_TASK)
+    contents = map_in_threads(partial(_contents_of_part, items, hash_files), parts, n_jobs)
+    return [content for part in contents for content in part]
+
+
+def _contents_of_part(items, hash_files, positions):
+    return [items[position].content(hash_files) for position in positions]

@@ -1,57 +1,81 @@
-"""Whole collections of texts through any encoder.
+"""A column of texts -> rows of vectors, for any encoder.
 
-An encoder here is any object with ``encode_texts(texts) -> (n, d)``. Our own takes token ids
-(``tokenizer.encode_batch``, ``encode_tokens``) and computes a prefix that several texts share once,
-so its texts come sorted.
+Equal texts are found; a store is asked for those that it has; the others are sorted, so that texts
+of about the same length, or with the same beginning, meet in one batch.
 """
+
+from contextlib import closing
+from functools import partial
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from skclip.encode.cache.keys import text_content
-from skclip.encode.cache.lookup import cached_rows
-from skclip.encode.images import DEFAULT_BATCH_SIZE, check_batch_size
-from skclip.encode.threads import computing_threads, even_batch_size, in_order
-from skclip.encode.vectors import Rows, as_vectors, normalize_rows
+from skclip.encode.cache.lookup import stored_or_computed
+from skclip.encode.cache.resolve import resolve_cache
+from skclip.encode.images import check_batch_size
+from skclip.encode.protocol import as_encoder
+from skclip.encode.threads import compute_in_order, even_batch_size, free_cores, plan_batches
+from skclip.encode.vectors import as_vectors, normalize_rows
 from skclip.inputs.texts import as_texts
 
 # texts of about the same length go together: shorter ones are padded in the attention
 LENGTH_STEP = 8
 
 
-def embed_texts(encoder, texts, *, batch_size="auto", cache=None, verbose=0):
-    """Embed a collection of texts; equal ones are embedded once.
+def embed_texts(encoder, texts, *, normalize=True, batch_size="auto", cache=None, verbose=0):
+    """Embed a collection of texts with any encoder; duplicates are embedded once.
 
     Parameters
     ----------
     encoder : Encoder
+        What `load_encoder` returns, or any object with ``encode_images`` and ``encode_texts``.
     texts : list, Series or column of str
+    normalize : bool, default=True
+        Whether to scale each row to unit length.
     batch_size : int or "auto", default="auto"
+        Texts that pass the model together; "auto" is as many as fill the device or the core.
     cache : None, "memory", path or EmbeddingStore, default=None
-        Where vectors are looked up and kept.
+        Where embeddings are looked up and kept.
     verbose : int, default=0
+        Above 0 a progress bar is shown.
 
     Returns
     -------
-    ndarray of shape (n_texts, embed_dim), float32
+    vectors : ndarray of shape (n_texts, embed_dim), float32
+
+    See Also
+    --------
+    CLIPTextEmbedder : The same as a transformer, with prompt templates.
+    embed_images : The same for images.
+
+    Examples
+    --------
+    >>> from skclip import embed_texts, load_encoder
+    >>> encoder = load_encoder("skclip/tiny")
+    >>> embed_texts(encoder, ["a red circle", "a blue star"]).shape == (2, encoder.embed_dim)
+    True
     """
-    unique, row_of = _unique(as_texts(texts))
-    collected = Rows(len(unique))
-    for rows, vectors in _embedded(encoder, unique, batch_size, cache, verbose):
-        collected[rows] = vectors
-    return collected.to_numpy(None)[row_of]
+    texts, text_of = _distinct(as_texts(texts))
+    matrix = None
+    with closing(_embedded(encoder, texts, batch_size, cache, verbose)) as results:
+        for positions, vectors in results:
+            if matrix is None:
+                matrix = np.empty((len(texts), vectors.shape[1]), np.float32)
+            matrix[positions] = vectors
+    vectors = matrix[text_of]
+    return normalize_rows(vectors) if normalize else vectors
 
 
 def embed_text_means(encoder, groups, *, batch_size="auto", cache=None, verbose=0):
-    """Embed groups of texts, each as the mean of its normalised embeddings, normalised again.
+    """Embed groups of texts, each as the mean of its normalized embeddings, normalized again.
 
     Parameters
     ----------
     encoder : Encoder
     groups : list of list of str
-    batch_size : int or "auto", default="auto"
-    cache : None, "memory", path or EmbeddingStore, default=None
-    verbose : int, default=0
+    batch_size, cache, verbose
+        As for `embed_texts`.
 
     Returns
     -------
@@ -60,101 +84,110 @@ def embed_text_means(encoder, groups, *, batch_size="auto", cache=None, verbose=
 
     Notes
     -----
-    The embeddings of single texts are added up as they come, and never stand in memory together.
+    Each embedding is added to the means of its groups as soon as it is there, so that the
+    embeddings of single texts need not be in memory all together.
     """
-    unique, row_of = _unique([text for group in groups for text in group])
+    texts, text_of = _distinct([text for group in groups for text in group])
     group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    # for each of the unique texts the groups it stands in, one behind the other
-    order = np.argsort(row_of, kind="stable")
-    starts = np.searchsorted(row_of[order], np.arange(len(unique) + 1))
+    # the places where each text stands, those of one text after those of another
+    places = np.argsort(text_of, kind="stable")
+    starts = np.searchsorted(text_of[places], np.arange(len(texts) + 1))
     means = None
-    for rows, vectors in _embedded(encoder, unique, batch_size, cache, verbose):
-        if means is None:
-            means = np.zeros((len(groups), vectors.shape[1]), np.float32)
-        counts = [starts[row + 1] - starts[row] for row in rows]
-        places = np.concatenate([order[starts[row] : starts[row + 1]] for row in rows])
-        vectors = normalize_rows(np.array(vectors))
-        np.add.at(means, group_of[places], np.repeat(vectors, counts, axis=0))
+    with closing(_embedded(encoder, texts, batch_size, cache, verbose)) as results:
+        for positions, vectors in results:
+            if means is None:
+                means = np.zeros((len(groups), vectors.shape[1]), np.float32)
+            counts = [starts[p + 1] - starts[p] for p in positions]
+            where = np.concatenate([places[starts[p] : starts[p + 1]] for p in positions])
+            vectors = normalize_rows(np.array(vectors))
+            np.add.at(means, group_of[where], np.repeat(vectors, counts, axis=0))
     means /= np.bincount(group_of)[:, None]
     return normalize_rows(means)
 
 
-def _unique(texts):
-    position = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    return list(position), np.array([position[text] for text in texts])
+def _distinct(texts):
+    """Return the different texts, and which of them each text is."""
+    position_of = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    return list(position_of), np.array([position_of[text] for text in texts])
 
 
 def _embedded(encoder, texts, batch_size, cache, verbose):
-    """Yield rows of distinct texts and their vectors, in any order, until each has come."""
+    """Yield positions of different texts and their vectors, in any order, until all are done."""
     check_batch_size(batch_size)
-    found = []
-
-    def take(rows, vectors):
-        found.append((rows, vectors))
-        progress.update(len(rows))
-
-    def content(row, store):
-        return text_content(texts[row])
-
+    encoder = as_encoder(encoder)
+    store = resolve_cache(cache)
+    compute = partial(_computed, encoder, texts, batch_size)
+    if store is None:
+        results = compute([range(len(texts))])
+    else:
+        contents = partial(map, text_content, texts)
+        # one batch, since texts are divided into batches only when all missing ones are known
+        results = stored_or_computed(
+            store, encoder, ("text",), contents, compute, batch_size=len(texts)
+        )
     with (
         tqdm(total=len(texts), unit="text", disable=not verbose) as progress,
-        cached_rows(cache, encoder, ("text",), content) as cached,
+        closing(results),
     ):
-        for wanted in cached.passes(range(len(texts)), take):
-            for rows, vectors in _computed(encoder, texts, list(wanted), batch_size):
-                cached.put(rows, vectors)
-                take(rows, vectors)
-                yield from found
-                found.clear()
-            yield from found
-            found.clear()
+        for positions, vectors, _ in results:
+            yield positions, vectors
+            progress.update(len(positions))
 
 
-def _computed(encoder, texts, rows, batch_size):
-    if not rows:
+def _computed(encoder, texts, batch_size, batches):
+    """Yield (positions, vectors, no causes) of the texts whose positions `batches` holds."""
+    positions = [position for batch in batches for position in batch]
+    if not positions:
         return
-    n_threads = getattr(encoder, "n_threads", 1)
-    if hasattr(encoder, "encode_tokens"):
-        encode = encoder.encode_tokens
-        tokens = encoder.tokenizer.encode_batch([texts[row] for row in rows])
-        item_of = dict(zip(rows, map(tuple, tokens), strict=True))
-        batches = _by_prefix(item_of, batch_size, encoder.tokens_per_batch, n_threads)
+    prepared = encoder.prepare_texts([texts[position] for position in positions])
+    prepared_of = dict(zip(positions, prepared, strict=True))
+    if encoder.tokens_per_batch is None:
+        size = encoder.texts_per_batch if batch_size == "auto" else batch_size
+        positions = sorted(positions, key=lambda position: len(texts[position]))
+        batches = [positions[start : start + size] for start in range(0, len(positions), size)]
+        n_threads = plan_batches(len(positions), size, size, encoder.n_threads)[1]
     else:
-        encode, item_of = encoder.encode_texts, {row: texts[row] for row in rows}
-        rows = sorted(rows, key=lambda row: len(texts[row]))
-        size = DEFAULT_BATCH_SIZE if batch_size == "auto" else batch_size
-        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-
-    def compute(batch):
-        vectors = encode([item_of[row] for row in batch])
-        return as_vectors(vectors, "text", [texts[row] for row in batch])
-
-    n_threads = min(n_threads, len(batches))
-    with computing_threads(n_threads) as computers:
-        for batch, future in in_order(computers, compute, batches, n_ahead=n_threads):
-            yield batch, future.result()
+        batches, n_threads = _batches_by_prefix(prepared_of, batch_size, encoder)
+    encode = partial(_encode_batch, encoder, texts, prepared_of)
+    yield from compute_in_order(encode, [(batch,) for batch in batches], n_threads)
 
 
-def _by_prefix(item_of, batch_size, tokens_per_batch, n_threads):
-    """Divide rows into batches of about as many tokens, each prefix counted once."""
-    rows = sorted(item_of, key=lambda row: (-(-len(item_of[row]) // LENGTH_STEP), item_of[row]))
+def _encode_batch(encoder, texts, prepared_of, positions):
+    vectors = encoder.encode_prepared_texts([prepared_of[position] for position in positions])
+    return positions, as_vectors(vectors, "text", [texts[p] for p in positions]), {}
+
+
+def _batches_by_prefix(tokens_of, batch_size, encoder):
+    """Divide texts into batches of about as many tokens, where each prefix is counted once.
+
+    Returns
+    -------
+    batches : list of list of int
+    n_threads : int
+    """
+    def by_length_and_prefix(position):
+        tokens = tokens_of[position]
+        return -(-len(tokens) // LENGTH_STEP), tokens
+
+    positions = sorted(tokens_of, key=by_length_and_prefix)
     costs, before = [], ()
-    for row in rows:
-        tokens = item_of[row]
+    for position in positions:
+        tokens = tokens_of[position]
         shared = next(
             (i for i, (a, b) in enumerate(zip(tokens, before, strict=False)) if a != b),
             min(len(tokens), len(before)),
         )
         costs.append(len(tokens) - shared)
         before = tokens
-    most_tokens = even_batch_size(sum(costs), tokens_per_batch, n_threads)
-    most_rows = len(rows) if batch_size == "auto" else batch_size
+    n_threads = encoder.n_threads or free_cores()
+    most_tokens = even_batch_size(sum(costs), encoder.tokens_per_batch, n_threads)
+    most_texts = len(positions) if batch_size == "auto" else batch_size
     batches, n_tokens = [[]], 0
-    for row, cost in zip(rows, costs, strict=True):
-        if batches[-1] and (n_tokens + cost > most_tokens or len(batches[-1]) == most_rows):
+    for position, cost in zip(positions, costs, strict=True):
+        if batches[-1] and (n_tokens + cost > most_tokens or len(batches[-1]) == most_texts):
             batches.append([])
             # nothing is shared with another batch
-            n_tokens, cost = 0, len(item_of[row])
-        batches[-1].append(row)
+            n_tokens, cost = 0, len(tokens_of[position])
+        batches[-1].append(position)
         n_tokens += cost
-    return batches
+    return batches, min(n_threads, len(batches))

@@ -1,4 +1,4 @@
-"""What encoders return, checked, and rows of it."""
+"""What encoders return, checked, and scaled to unit length."""
 
 import numpy as np
 import torch
@@ -11,29 +11,26 @@ def normalize_rows(vectors):
     return vectors
 
 
-def embedding_width(encoder, features="projected"):
-    """Return the number of columns that an encoder's embeddings have."""
-    check_features(encoder, features)
-    if features == "pooled":
-        return encoder.pooled_dim
-    if getattr(encoder, "embed_dim", None) is None:
-        return np.shape(encoder.encode_texts(["a"]))[1]
-    return encoder.embed_dim
-
-
-def check_features(encoder, features):
-    """Refuse features that an encoder does not offer."""
-    if features not in ("projected", "pooled"):
-        raise ValueError(f"features must be 'projected' or 'pooled', got {features!r}")
-    if features == "pooled" and not hasattr(encoder, "pooled_dim"):
-        raise ValueError(
-            "features='pooled' needs a model loaded by skclip; "
-            f"{type(encoder).__name__} offers only 'projected'"
-        )
-
-
 def as_vectors(embedded, what, names):
-    """Return an encoder's output as float32, one finite row for each of `names`."""
+    """Return an encoder's output as float32, one finite row for each input.
+
+    Parameters
+    ----------
+    embedded : array or tensor of shape (n_inputs, d)
+    what : str
+        What the inputs are, for messages: "text".
+    names : sequence
+        What messages call each of the inputs.
+
+    Returns
+    -------
+    vectors : ndarray of shape (n_inputs, d), float32
+
+    Raises
+    ------
+    ValueError
+        If the shape is another one, or a value is not finite.
+    """
     if isinstance(embedded, torch.Tensor):
         embedded = embedded.detach().float().cpu().numpy()
     embedded = np.asarray(embedded, dtype=np.float32)
@@ -50,22 +47,3 @@ def as_vectors(embedded, what, names):
             "a model in float16 may overflow: use float32 or bfloat16"
         )
     return embedded
-
-
-class Rows:
-    """A matrix that gets its rows in any order; its width is that of the first to come."""
-
-    def __init__(self, n_rows):
-        self._n_rows = n_rows
-        self._matrix = None
-
-    def __setitem__(self, rows, vectors):
-        if self._matrix is None:
-            self._matrix = np.full((self._n_rows, vectors.shape[1]), np.nan, np.float32)
-        self._matrix[rows] = vectors
-
-    def to_numpy(self, width):
-        """Return the matrix, NaN where no row came; `width` is called if none came at all."""
-        if self._matrix is None:
-            self._matrix = np.full((self._n_rows, width()), np.nan, np.float32)
-        return self._matrix

@@ -4,7 +4,8 @@ from numbers import Integral
 from pathlib import Path
 
 from skclip._sklearn_compat import HasMethods, Interval, StrOptions
-from skclip.encode.encoder import check_fingerprint, load_encoder
+from skclip.encode.encoder import load_encoder
+from skclip.encode.protocol import as_encoder, check_fingerprint
 
 ENCODER_CONSTRAINTS = {
     "model": [str, Path, HasMethods(["encode_images", "encode_texts"])],
@@ -18,7 +19,8 @@ ENCODER_CONSTRAINTS = {
 def load_to_fit(estimator):
     """Return the encoder that an estimator names, and note its fingerprint on the estimator."""
     encoder = load_encoder(estimator.model, device=estimator.device, dtype=estimator.dtype)
-    estimator.fingerprint_ = getattr(encoder, "fingerprint", None)
+    encoder = as_encoder(encoder)
+    estimator.fingerprint_ = encoder.fingerprint
     return encoder
 
 

@@ -6,8 +6,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 
 from skclip._sklearn_compat import StrOptions, _fit_context
 from skclip.encode.encoder import DEFAULT_MODEL
-from skclip.encode.images import embed_images
-from skclip.encode.vectors import embedding_width, normalize_rows
+from skclip.encode.images import embed_images, embedding_width
 from skclip.estimators.base import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.inputs.images import as_images
 
@@ -143,17 +142,17 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             If an image is missing or unreadable, with ``on_error="raise"``.
         """
         self._validate_params()
-        vectors = embed_images(
+        return embed_images(
             load_fitted(self),
             X,
             features=self.features,
+            normalize=self.normalize,
             batch_size=self.batch_size,
             n_jobs=self.n_jobs,
             cache=self.cache,
             on_error=self.on_error,
             verbose=self.verbose,
         )
-        return normalize_rows(vectors) if self.normalize else vectors
 
     @property
     def _n_features_out(self):

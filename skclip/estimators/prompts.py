@@ -43,7 +43,7 @@ def resolve_templates(templates, encoder=None):
     if templates is None:
         return TEMPLATE_SETS["plain"]
     if isinstance(templates, str) and templates == "auto":
-        templates = getattr(encoder, "templates", None) or TEMPLATE_SETS["photo"]
+        templates = (encoder and encoder.templates) or TEMPLATE_SETS["photo"]
     if isinstance(templates, str):
         if "{" not in templates:
             if templates not in TEMPLATE_SETS:

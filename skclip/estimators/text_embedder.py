@@ -4,8 +4,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 
 from skclip._sklearn_compat import _fit_context
 from skclip.encode.encoder import DEFAULT_MODEL
+from skclip.encode.images import embedding_width
 from skclip.encode.texts import embed_texts
-from skclip.encode.vectors import embedding_width, normalize_rows
 from skclip.estimators.base import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.estimators.prompts import embed_prompts, resolve_templates
 from skclip.inputs.texts import as_texts
@@ -125,8 +125,7 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         templates = self._resolve_templates(encoder)
         if templates is not None:
             return embed_prompts(encoder, [[text] for text in as_texts(X)], templates, **options)
-        vectors = embed_texts(encoder, X, **options)
-        return normalize_rows(vectors) if self.normalize else vectors
+        return embed_texts(encoder, X, normalize=self.normalize, **options)
 
     def _resolve_templates(self, encoder):
         if self.templates is None:

@@ -16,7 +16,8 @@ from skclip.encode.vectors import normalize_rows
 from skclip.estimators.base import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
 from skclip.estimators.prompts import embed_prompts, resolve_templates
 from skclip.estimators.solvers import log_probabilities
-from skclip.inputs.images import is_embeddings, to_numpy
+from skclip.inputs.arrays import to_numpy
+from skclip.inputs.images import is_embeddings
 
 DEFAULT_LOGIT_SCALE = 100.0
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
@@ -269,7 +270,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):
                 )
         else:
             options = {"batch_size": self.batch_size, "cache": self.cache}
-            X = embed_images(load_fitted(self), X, **options)
+            X = embed_images(load_fitted(self), X, normalize=False, **options)
             if X.shape[1] != self.coef_.shape[1]:
                 raise ValueError(
                     f"the model embeds images in {X.shape[1]} dimensions and texts in "

@@ -22,8 +22,69 @@ class Unreadable(Exception):
     """Why an item is no image: the predicate of a sentence whose subject is the item."""
 
 
-def decode_file(path, reader=None):
-    """Decode the image file at `path`; `reader` is that of `decode_stream`."""
+class WatchedStream:
+    """A binary stream that notes when a reader asks for more than it holds.
+
+    Parameters
+    ----------
+    file : binary stream
+
+    Attributes
+    ----------
+    starved : bool
+        Whether a read met the end of the file.
+    """
+
+    def __init__(self, file):
+        self.file = file
+        self.starved = False
+
+    def read(self, size=-1):
+        data = self.file.read(size)
+        self.starved |= size > 0 and not data
+        return data
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+class OpenedImage:
+    """An image that is known to be one, and whose pixels may not be decoded yet.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image or None, default=None
+        The picture. Of one that comes from `stream` only the header has been read.
+    stream : WatchedStream or None, default=None
+        The content of the image file; None for a picture that the user has opened.
+    pixels : ndarray of shape (height, width, 3), uint8, or None, default=None
+        The pixels of an image that is given as an array, in place of a picture.
+    """
+
+    def __init__(self, picture=None, stream=None, pixels=None):
+        self.picture = picture
+        self.stream = stream
+        self.pixels = pixels
+
+    @property
+    def size(self):
+        """Width and height as they are stored, before the EXIF orientation is applied."""
+        return self.pixels.shape[1::-1] if self.picture is None else self.picture.size
+
+    @property
+    def orientation(self):
+        """EXIF's number for the way in which the pixels are stored; 1 where there is none."""
+        return 1 if self.picture is None else _orientation(self.picture)
+
+    def rgb(self):
+        """Return the picture as a viewer shows it: decoded, upright, of mode RGB."""
+        if self.picture is None:
+            return Image.fromarray(self.pixels)
+        return picture_to_rgb(self.picture, self.stream)
+
+
+def check_is_file(path):
+    """Raise `Unreadable` unless there is a regular file at `path`."""
     try:
         status = os.stat(path)
     except FileNotFoundError as error:
@@ -38,24 +99,25 @@ def decode_file(path, reader=None):
     # opening a pipe would wait for its other end
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("is not a regular file")
-    with open(path, "rb") as stream:
-        return decode_stream(stream, reader)
 
 
-def decode_stream(stream, reader=None):
-    """Decode the image in a binary stream, which stays open.
+def open_stream(stream):
+    """Read the header of the image file in a binary stream.
 
-    `reader(image, stream)` is asked first, with a picture of which only the header has been read
-    and whose size is allowed. What it returns is the result, unless it is None.
+    Parameters
+    ----------
+    stream : binary stream
+        Stays open, and must do so while the image is in use.
+
+    Returns
+    -------
+    OpenedImage
+        Its size is allowed.
     """
-    stream = _Watched(stream)
-    image = _identify(stream)
-    if reader is not None:
-        _check_pixel_count(image.size)
-        result = reader(image, stream)
-        if result is not None:
-            return result
-    return picture_to_rgb(image, stream)
+    stream = WatchedStream(stream)
+    picture = _identify(stream)
+    _check_pixel_count(picture.size)
+    return OpenedImage(picture, stream)
 
 
 def picture_to_rgb(image, stream=None):
@@ -68,16 +130,28 @@ def picture_to_rgb(image, stream=None):
     image.load()
     if 0 in image.size:
         raise Unreadable(f"has no pixels: its size is {image.size}")
-    # a caller's LOAD_TRUNCATED_IMAGES makes Pillow fill what is missing with grey, silently
+    # where a caller has set LOAD_TRUNCATED_IMAGES, Pillow silently fills what is missing with gray
     if ImageFile.LOAD_TRUNCATED_IMAGES and stream is not None and stream.starved:
         raise Unreadable("is truncated")
-    upright = _UPRIGHT.get(orientation(image))
+    upright = _UPRIGHT.get(_orientation(image))
     image = _to_rgb(image, container)
     return image if upright is None else image.transpose(upright)
 
 
 def array_to_rgb(pixels, *, channels_first):
-    """Convert an array (H, W), (H, W, C), or (C, H, W) with `channels_first`; C is 1, 3 or 4."""
+    """Return the pixels of an array as RGB.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (H, W) or (H, W, C), or (C, H, W) with `channels_first`
+        C is 1, 3 or 4.
+    channels_first : bool
+
+    Returns
+    -------
+    pixels : ndarray of shape (H, W, 3), uint8
+        The array itself where it is RGB already.
+    """
     if channels_first and pixels.ndim == 3:
         pixels = np.moveaxis(pixels, 0, -1)
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))):
@@ -87,10 +161,12 @@ def array_to_rgb(pixels, *, channels_first):
         )
     if pixels.size == 0:
         raise Unreadable("has no pixels")
-    pixels = np.ascontiguousarray(_to_uint8(pixels))
+    pixels = _to_uint8(pixels)
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        return pixels
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    return _to_rgb(Image.fromarray(pixels), None)
+    return np.asarray(_to_rgb(Image.fromarray(np.ascontiguousarray(pixels)), None))
 
 
 def _identify(stream):
@@ -122,22 +198,6 @@ def _identify(stream):
     raise Unreadable(f"is not an image of a format that Pillow reads; it begins with {prefix!r}")
 
 
-class _Watched:
-    """A binary stream that notes when more is asked of it than it holds."""
-
-    def __init__(self, stream):
-        self.stream = stream
-        self.starved = False
-
-    def read(self, size=-1):
-        data = self.stream.read(size)
-        self.starved |= size > 0 and not data
-        return data
-
-    def __getattr__(self, name):
-        return getattr(self.stream, name)
-
-
 def _check_pixel_count(size):
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and size[0] * size[1] > limit:
@@ -147,7 +207,7 @@ def _check_pixel_count(size):
         )
 
 
-def orientation(image):
+def _orientation(image):
     """Return EXIF's orientation of a picture, 1 where there is none."""
     # viewers show a picture whose EXIF block is damaged, as it is stored
     try:
@@ -178,10 +238,10 @@ def _integers_to_uint8(image, container):
             _raise_range(values, "integers must lie in 0 to 255, or to 65535 for 16 bits")
         if values.max() <= 255:
             return values.astype(np.uint8)
-    grey = (values >> 8).astype(np.uint8)
+    gray = (values >> 8).astype(np.uint8)
     if "transparency" in image.info:
-        grey[values == image.info["transparency"]] = 255
-    return grey
+        gray[values == image.info["transparency"]] = 255
+    return gray
 
 
 def _to_uint8(pixels):
@@ -212,7 +272,7 @@ def _raise_range(pixels, rule):
     low, high = pixels.min(), pixels.max()
     divisor = next((value for value in (16, 255, 65535) if high <= value), None)
     if low < 0:
-        advice = "undo the normalisation first"
+        advice = "undo the normalization first"
     elif pixels.dtype.kind == "f" and high < 1.5:
         advice = "this looks like rounding or overshoot: clip the pixels to [0, 1]"
     elif divisor is None or pixels.dtype.kind != "f":

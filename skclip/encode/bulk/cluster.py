@@ -58,7 +58,7 @@ def cluster(address, recipe):
     except OSError as error:
         raise OSError(f"no Dask scheduler answers at {address!r}: {error}") from error
 
-    def embed_all(jobs, tick):
+    def embed_all(jobs, advance):
         def submit():
             for key, images in jobs:
                 future = client.submit(_embed, recipe, images, described, pure=False)

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from skclip.encode.encoder import load_encoder
 from skclip.encode.images import embed_readable_images
 from skclip.encode.vectors import normalize_rows
 from skclip.inputs.collections.sources import import_parquet
+from skclip.inputs.images import as_images
 
 ROWS_PER_SHARD = 4096
 # part of what tells two runs apart: raise it when parts of the old and the new kind differ
@@ -77,7 +77,7 @@ class Recipe:
         self.embed([None], described)
         return described
 
-    def embed(self, images, described, tick=None):
+    def embed(self, images, described, advance=lambda n_rows: None):
         """Embed images.
 
         Parameters
@@ -86,8 +86,8 @@ class Recipe:
             What `skclip.inputs.images.as_images` takes. Equal items of a list are embedded once.
         described : dict
             What `describe` said, maybe elsewhere.
-        tick : callable or None, default=None
-            Is called with the number of different images that were asked for so far.
+        advance : callable, default=does nothing
+            Is called with the number of images that were done since the last call.
 
         Returns
         -------
@@ -107,20 +107,15 @@ class Recipe:
                 f"what makes the vectors changed during the run: {_difference(described, here)}; "
                 "make it the same (on every worker of a cluster) and run the same command again"
             )
-        row_of = None
-        if isinstance(images, list):
-            first = {}
-            row_of = [first.setdefault(image, len(first)) for image in images]
-            images = list(first)
-        if tick is not None:
-            images = _Counted(images, tick)
-        options = {"features": self.features, "batch_size": self.batch_size, "n_jobs": self.n_jobs}
-        if self.cache is not None:
-            options["cache"] = self.cache
-        vectors, errors = embed_readable_images(self._load(), images, **options)
-        if row_of is not None and len(row_of) > len(images):
-            vectors = vectors[row_of]
-            errors = {row: errors[i] for row, i in enumerate(row_of) if i in errors}
+        vectors, errors = embed_readable_images(
+            self._load(),
+            as_images(images),
+            features=self.features,
+            batch_size=self.batch_size,
+            n_jobs=self.n_jobs,
+            cache=self.cache,
+            advance=advance,
+        )
         return normalize_rows(vectors) if self.normalize else vectors, errors
 
     def _load(self):
@@ -231,15 +226,11 @@ def embed_collection(
             total=len(collection), initial=n_rows_before, unit="image", disable=not verbose
         ) as progress:
             n_written = n_rows_before
-
-            def tick(count):
-                progress.update(n_written + count - progress.n)
-
-            for index, (vectors, errors) in embed_all(jobs(), tick):
+            for index, (vectors, errors) in embed_all(jobs(), progress.update):
                 _write_part(out, index, waiting.pop(index), vectors, errors, run)
                 n_errors[index] = len(errors)
                 n_written += len(vectors)
-                tick(0)
+                progress.update(n_written - progress.n)  # a cluster does not say how far it is
     return Written(len(collection), n_rows_before, sum(n_errors.values()))
 
 
@@ -254,31 +245,11 @@ def _workplace(recipe, scheduler):
         return
     described = recipe.check()
 
-    def embed_all(jobs, tick):
+    def embed_all(jobs, advance):
         for index, images in jobs:
-            yield index, recipe.embed(images, described, tick)
+            yield index, recipe.embed(images, described, advance)
 
     yield described, embed_all
-
-
-class _Counted:
-    """A sequence that tells how far its items were asked for."""
-
-    def __init__(self, items, tick):
-        self.items = items
-        self.tick = tick
-        self.count = 0
-        self.lock = threading.Lock()
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, row):
-        with self.lock:
-            if row >= self.count:
-                self.count = row + 1
-                self.tick(self.count)
-        return self.items[row]
 
 
 @contextmanager

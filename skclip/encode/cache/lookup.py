@@ -1,115 +1,130 @@
-"""Embedding item by item around a store: what it has is not computed again."""
+"""Embedding around a store: what it has is not computed again, and what it lacks is kept."""
 
 import time
-from contextlib import contextmanager
+from contextlib import closing
 from itertools import compress
 
 from skclip.encode.cache.keys import key_of, key_prefix
-from skclip.encode.cache.resolve import resolve_cache
 
 # few, so that processes that want the same items share the work
-ROWS_PER_CLAIM = 32
-ROWS_PER_LOOKUP = 1024
-SECONDS_BETWEEN_LOOKS = 0.05
+ITEMS_PER_CLAIM = 32
+ITEMS_PER_LOOKUP = 1024
+SECONDS_BETWEEN_LOOKUPS = 0.05
 
 
-@contextmanager
-def cached_rows(cache, encoder, parts, content):
-    """Yield an object that says which rows to compute and takes what was computed.
+def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
+    """Yield the vectors of all items: those that a store has, then those that are computed.
 
     Parameters
     ----------
-    cache : whatever `skclip.encode.cache.resolve.resolve_cache` takes
+    store : EmbeddingStore or MemoryStore
     encoder : Encoder
-    parts : tuple of str
-        What else decides the vectors: the features, and whether images or texts.
-    content : callable
-        Row and store to bytes, or None for a row that cannot be kept.
+    kind : tuple of str
+        What else decides the vectors: whether they are of images or texts, and the features.
+    contents : callable
+        Returns for each item the bytes that name it, or None for one that cannot be kept.
+    compute : callable
+        From an iterator of batches (lists of positions) to a generator of results (positions,
+        vectors, causes), where causes are of the items that could not be computed.
+    batch_size : int
+
+    Yields
+    ------
+    positions : list of int
+    vectors : ndarray of shape (n_positions, d) or None
+    causes : dict of int to str
+
+    Notes
+    -----
+    Whatever is missing is claimed shortly before it is computed, a few items at a time. What
+    another process or thread has claimed is looked for again when everything else is done. So each
+    item is computed once, and nobody waits for anybody who waits.
     """
-    store = resolve_cache(cache)
-    if store is None:
-        yield _NoCache()
-        return
-    fingerprint = getattr(encoder, "fingerprint", None)
-    if not isinstance(fingerprint, str):
-        raise ValueError(
-            f"cache={cache!r} needs a model with a fingerprint (a str), which {encoder!r} has not; "
-            "leave cache=None, or give the encoder one that changes whenever its vectors would"
-        )
-    prefix = key_prefix(fingerprint, getattr(encoder, "variant", ""), *parts)
+    keys = _keys(encoder, kind, contents, store)
     with store.session() as session:
-        yield _Cached(session, lambda row: _key(prefix, content(row, store)))
+        waiting = range(len(keys))
+        while waiting:
+            missing = []
+            for positions in _parts(waiting, ITEMS_PER_LOOKUP):
+                known = [p for p in positions if keys[p] is not None]
+                found, vectors = session.get([keys[p] for p in known])
+                found = [known[i] for i in found]
+                if found:
+                    yield found, vectors, {}
+                missing += sorted({*positions}.difference(found))
+            claims = _Claims(session, keys, missing)
+            with closing(compute(claims.batches(batch_size))) as results:
+                for positions, vectors, causes in results:
+                    _keep(session, keys, positions, vectors, causes)
+                    yield positions, vectors, causes
+            if len(claims.taken_by_others) == len(waiting):
+                time.sleep(SECONDS_BETWEEN_LOOKUPS)
+            waiting = claims.taken_by_others
 
 
-class _NoCache:
-    def passes(self, rows, take, mapper=map):
-        yield rows
+class _Claims:
+    """Claims items for this session, a few ahead of those that are computed.
 
-    def put(self, rows, vectors):
-        pass
+    Parameters
+    ----------
+    session : session of a store
+    keys : list of bytes or None
+        An item without a key needs no claim.
+    positions : list of int
+        The items to be computed.
 
-    def release(self, rows):
-        pass
+    Attributes
+    ----------
+    taken_by_others : list of int
+        Items that were not granted, as far as claims have come.
+    """
 
+    def __init__(self, session, keys, positions):
+        self.session = session
+        self.keys = keys
+        self.positions = positions
+        self.taken_by_others = []
 
-class _Cached:
-    def __init__(self, session, key_of_row):
-        self._session = session
-        self._key_of_row = key_of_row
-        self._keys = {}
+    def batches(self, size):
+        """Yield lists of positions that are ours; each claim is made when it is needed."""
+        batch = []
+        for asked in _parts(self.positions, ITEMS_PER_CLAIM):
+            for position in self._claimed(asked):
+                batch.append(position)
+                if len(batch) == size:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
 
-    def passes(self, rows, take, mapper=map):
-        """Yield iterables of rows to compute, until every row is computed or found.
-
-        Rows that are found go to ``take(rows, vectors)``. Those that somebody else computes at the
-        moment are looked for again in the next pass, which begins when this one's are done, so that
-        nobody waits for anybody who waits. What identifies the rows is read through `mapper`.
-        """
-        while rows:
-            others = []
-            yield self._ours(rows, take, mapper, others)
-            if len(others) == len(rows):
-                time.sleep(SECONDS_BETWEEN_LOOKS)
-            rows = others
-
-    def _ours(self, rows, take, mapper, others):
-        for some in _parts(rows, ROWS_PER_LOOKUP):
-            keys = {}
-            for part in mapper(self._keys_of_rows, _parts(some, ROWS_PER_CLAIM)):
-                keys |= part
-            known = [row for row in some if keys[row] is not None]
-            found, vectors = self._session.get([keys[row] for row in known])
-            if len(found):
-                take([known[i] for i in found], vectors)
-            found = {known[i] for i in found}
-            for part in _parts([row for row in some if row not in found], ROWS_PER_CLAIM):
-                yield from (row for row in part if keys[row] is None)
-                wanted = [row for row in part if keys[row] is not None]
-                granted = self._session.claim([keys[row] for row in wanted])
-                others += [row for row, ours in zip(wanted, granted, strict=True) if not ours]
-                for row in compress(wanted, granted):
-                    self._keys[row] = keys[row]
-                    yield row
-
-    def _keys_of_rows(self, rows):
-        return {row: self._key_of_row(row) for row in rows}
-
-    def put(self, rows, vectors):
-        """Keep the vectors of computed rows."""
-        kept = [i for i, row in enumerate(rows) if row in self._keys]
-        if kept:
-            self._session.put([self._keys.pop(rows[i]) for i in kept], vectors[kept])
-
-    def release(self, rows):
-        """Give up rows that could not be computed."""
-        keys = [self._keys.pop(row) for row in rows if row in self._keys]
-        if keys:
-            self._session.release(keys)
+    def _claimed(self, positions):
+        keyed = [p for p in positions if self.keys[p] is not None]
+        granted = self.session.claim([self.keys[p] for p in keyed]) if keyed else []
+        lost = set(keyed).difference(compress(keyed, granted))
+        self.taken_by_others += sorted(lost)
+        return [p for p in positions if p not in lost]
 
 
-def _key(prefix, content):
-    return None if content is None else key_of(prefix, content)
+def _keys(encoder, kind, contents, store):
+    """Return the key of each item, None for one that cannot be kept."""
+    if encoder.fingerprint is None:
+        raise ValueError(
+            f"a cache ({store!r}) needs a model with a fingerprint (a str), which this one has "
+            "not; leave cache=None, or give the encoder one that changes whenever its vectors would"
+        )
+    prefix = key_prefix(encoder.fingerprint, encoder.variant, *kind)
+    return [None if content is None else key_of(prefix, content) for content in contents()]
 
 
-def _parts(rows, size):
-    return (rows[start : start + size] for start in range(0, len(rows), size))
+def _keep(session, keys, positions, vectors, causes):
+    """Store computed vectors, and release what could not be computed."""
+    kept = [i for i, p in enumerate(positions) if keys[p] is not None]
+    if kept:
+        session.put([keys[positions[i]] for i in kept], vectors[kept])
+    failed = [keys[p] for p in causes if keys[p] is not None]
+    if failed:
+        session.release(failed)
+
+
+def _parts(positions, size):
+    return (positions[start : start + size] for start in range(0, len(positions), size))

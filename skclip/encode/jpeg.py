@@ -1,0 +1,123 @@
+"""Ordinary JPEG files, decoded by torchvision to the pixels that Pillow gives, but faster."""
+
+import importlib.util
+import io
+import struct
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+# (horizontal, vertical) samples of the components: 4:4:4, 4:2:2, 4:2:0, 4:1:1; older versions of
+# libjpeg-turbo upsample the others differently
+_SAMPLINGS = {(luma, (1, 1), (1, 1)) for luma in [(1, 1), (2, 1), (2, 2), (4, 1)]}
+
+_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+
+_RGB = 3  # the mode's number in torchvision.io.ImageReadMode
+
+
+def decode_jpeg(opened):
+    """Decode a JPEG file of a usual kind.
+
+    Parameters
+    ----------
+    opened : OpenedImage
+
+    Returns
+    -------
+    pixels : ndarray of shape (height, width, 3), uint8, or None
+        As they are stored, before the EXIF orientation is applied. None is for Pillow to decode:
+        another format, an unusual kind of JPEG, or a file that torchvision refuses.
+    """
+    image, stream = opened.picture, opened.stream
+    # of an MPO file, the first frame is an ordinary JPEG
+    if stream is None or image.format not in ("JPEG", "MPO"):
+        return None
+    file = stream.file
+    position = file.tell()
+    file.seek(0)
+    content = bytearray(file.read())  # torch wants memory that could be written to
+    file.seek(position)
+    if _jpeg_kind(image, content) not in _jpeg_kinds():
+        return None
+    pixels = _decode(content)
+    if pixels is None or pixels.shape[1::-1] != image.size:
+        return None
+    return pixels
+
+
+def _jpeg_kind(image, content):
+    """Return the marker of the JPEG process, or None for an unusual file."""
+    components = [component[:3] for component in image.layer]
+    samplings = tuple((horizontal, vertical) for _, horizontal, vertical in components)
+    if not (image.mode == "L" or (image.mode == "RGB" and samplings in _SAMPLINGS)):
+        return None
+    # the segment that Pillow found, which begins with its length and the bits of a sample
+    n, (width, height) = len(components), image.size
+    start = content.find(struct.pack(">HBHHB", 8 + 3 * n, 8, height, width, n))
+    return content[start - 1] if start > 0 else None
+
+
+def _decode(content):
+    """Return the pixels (height, width, 3) of a JPEG file, as they are stored, or None."""
+    try:
+        pixels = _jpeg_operator()(torch.frombuffer(content, dtype=torch.uint8), _RGB, False)
+    except RuntimeError:
+        return None
+    return pixels.permute(1, 2, 0).numpy()
+
+
+@cache
+def _jpeg_operator():
+    """Return torchvision's JPEG decoder, or None.
+
+    Its function in ``torchvision.io`` warns that it is deprecated, and importing torchvision takes
+    a second and more, so the operator's library is loaded by itself.
+    """
+    try:
+        spec = importlib.util.find_spec("torchvision")
+        for folder in spec.submodule_search_locations:
+            for name in ("image_stable", "image"):
+                for path in (Path(folder) / (name + suffix) for suffix in EXTENSION_SUFFIXES):
+                    if path.exists():
+                        torch.ops.load_library(path)
+        return torch.ops.image.decode_jpeg
+    # not installed, built without it, or for another torch, which shows in several ways
+    except Exception:
+        return None
+
+
+@cache
+def _jpeg_kinds():
+    """Return the markers of the JPEG processes that torchvision decodes just as Pillow does.
+
+    The versions of libjpeg that the two bring along differ. Those that are unlike in progressive
+    files of which the last scans are missing may be so in damaged ones.
+    """
+    if _jpeg_operator() is None:
+        return ()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).resize((31, 23), box=(0, 0, 7, 5)).save(stream, "JPEG", quality=90)
+    if not _decoded_alike(stream.getvalue()):
+        return ()
+    stream = io.BytesIO()
+    smooth = Image.fromarray(noise).resize((64, 48), Image.Resampling.BICUBIC, box=(0, 0, 8, 6))
+    smooth.save(stream, "JPEG", quality=50, progressive=True)
+    content = stream.getvalue()
+    first_scan = content.index(b"\xff\xda")
+    first_scan_only = content[: content.index(b"\xff\xc4", first_scan)] + b"\xff\xd9"
+    if not _decoded_alike(first_scan_only):
+        return _BASELINE, _EXTENDED
+    return _BASELINE, _EXTENDED, _PROGRESSIVE
+
+
+def _decoded_alike(content):
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(image)
+    actual = _decode(bytearray(content))
+    return actual is not None and np.array_equal(actual, expected)

@@ -1,0 +1,357 @@
+"""One row of a column of images: what it is, whether another row equals it, and how it is opened.
+
+`as_item` finds out once what the user handed over; all else is asked of the item that it returns.
+"""
+
+import hashlib
+import io
+import os
+import reprlib
+import stat
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image
+
+from skclip.inputs.arrays import is_numeric_array, is_tensor, to_numpy
+from skclip.inputs.columns import is_missing
+from skclip.inputs.decode import (
+    OpenedImage,
+    Unreadable,
+    array_to_rgb,
+    check_is_file,
+    open_stream,
+)
+
+
+class ImageItem:
+    """An image of any kind; by itself, something that is no image.
+
+    Parameters
+    ----------
+    given : object
+        What the user handed over, for messages.
+    problem : str, default=""
+        Why it is no image.
+    """
+
+    __slots__ = ("given", "problem")
+
+    def __init__(self, given, problem=""):
+        self.given = given
+        self.problem = problem
+
+    def key(self):
+        """Return a hashable key, where equal keys mean equal pictures; None for no image."""
+        return None
+
+    def content(self, hash_files=False):
+        """Return what names the image in a store.
+
+        Parameters
+        ----------
+        hash_files : bool, default=False
+            Read every file and name it by its content instead of its path, size, times and inode.
+            Slower, but a file may then be moved, copied or touched without being embedded again.
+
+        Returns
+        -------
+        content : bytes or None
+            Equal contents mean equal pictures. None where there is no picture to be read.
+        """
+        return None
+
+    @contextmanager
+    def open(self):
+        """Yield an `OpenedImage`, valid while the context lasts.
+
+        Raises
+        ------
+        Unreadable
+            If the item is no image, or its header cannot be read.
+        """
+        raise Unreadable(self.problem)
+        yield
+
+    def cause(self, error):
+        """Return, as a sentence, why the item cannot be read.
+
+        Parameters
+        ----------
+        error : Exception
+            What was raised when it was opened or decoded.
+        """
+        if isinstance(error, Unreadable):
+            return f"{_label(self.given)} {error}"
+        # whatever a damaged file makes Pillow raise, and a warning that a filter made an error
+        return (
+            f"{_label(self.given)} cannot be decoded ({type(error).__name__}: {error}); it may be "
+            "damaged or incomplete"
+        )
+
+
+class MissingItem(ImageItem):
+    """A row without an image: None, NaN and their like."""
+
+    __slots__ = ()
+
+    @contextmanager
+    def open(self):
+        raise Unreadable("is missing")
+        yield
+
+    def cause(self, error):
+        return "the image is missing (None or NaN)"
+
+
+class LostItem(ImageItem):
+    """A row that a lazy collection failed to give."""
+
+    __slots__ = ()
+
+    def cause(self, error):
+        return self.problem
+
+
+class PathItem(ImageItem):
+    """An image file."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, given, path):
+        self.given = given
+        self.path = os.fspath(path)
+
+    def key(self):
+        return "path", self.path
+
+    def content(self, hash_files=False):
+        try:
+            status = os.stat(self.path)
+            # opening a pipe would wait for its other end
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            if hash_files:
+                with open(self.path, "rb") as file:
+                    return _packed("content", hashlib.file_digest(file, "blake2b").digest())
+        except (OSError, ValueError):  # ValueError: a null byte in the path
+            return None
+        # ctime and inode tell a file from one that replaced it, of the same size and mtime
+        numbers = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+        return _packed("file", os.fsencode(os.path.abspath(self.path)), numbers)
+
+    @contextmanager
+    def open(self):
+        check_is_file(self.path)
+        with open(self.path, "rb") as stream:
+            yield open_stream(stream)
+
+
+class BytesItem(ImageItem):
+    """The content of an image file."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, given, data):
+        self.given = given
+        self.data = data
+
+    def key(self):
+        return "bytes", hashlib.blake2b(bytes(self.data)).digest()
+
+    def content(self, hash_files=False):
+        return _packed(*self.key())
+
+    @contextmanager
+    def open(self):
+        yield open_stream(io.BytesIO(self.data))
+
+
+class PictureItem(ImageItem):
+    """A PIL image."""
+
+    __slots__ = ()
+
+    def key(self):
+        # equal to itself alone, so that none is decoded for its key
+        return "picture", id(self.given)
+
+    def content(self, hash_files=False):
+        try:
+            with self.open() as opened:
+                picture = opened.rgb()
+        except Exception:  # whatever a damaged file makes Pillow raise
+            return None
+        return _packed("picture", picture.size, hashlib.blake2b(picture.tobytes()).digest())
+
+    @contextmanager
+    def open(self):
+        yield OpenedImage(self.given)
+
+
+class ArrayItem(ImageItem):
+    """Pixels in an array, or in a tensor whose first axis is the channels."""
+
+    __slots__ = ()
+
+    def key(self):
+        if not is_numeric_array(self.given):
+            return None
+        pixels = to_numpy(self.given)
+        flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+        layout = "tensor" if is_tensor(self.given) else "array"
+        return layout, pixels.dtype.str, pixels.shape, hashlib.blake2b(flat).digest()
+
+    def content(self, hash_files=False):
+        key = self.key()
+        return None if key is None else _packed(*key)
+
+    @contextmanager
+    def open(self):
+        channels_first = is_tensor(self.given)
+        pixels = array_to_rgb(to_numpy(self.given), channels_first=channels_first)
+        yield OpenedImage(pixels=pixels)
+
+
+class ItemsOnAccess:
+    """The items of a sequence that makes its rows when they are asked for.
+
+    Parameters
+    ----------
+    images : sequence
+    """
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, row):
+        try:
+            return as_item(self.images[row])
+        except Exception as error:  # whatever the sequence meets when it looks its row up
+            problem = f"the collection does not give it ({type(error).__name__}: {error})"
+            return LostItem(None, problem)
+
+
+def as_item(given):
+    """Return the item of one row of `skclip.inputs.images.as_images`.
+
+    Parameters
+    ----------
+    given : str, Path, bytes, PIL image, array, tensor or dict
+
+    Returns
+    -------
+    item : ImageItem
+        Nothing is opened or decoded. What is no image says so when it is opened.
+
+    Notes
+    -----
+    Of the opened image, EXIF orientation is applied. Alpha and transparent colors are laid over
+    white. 16-bit gray keeps its high byte, as Pillow does with 16-bit color. Of an animation the
+    first frame counts. Embedded color profiles are not applied: the published recipes read the
+    pixels as they are stored. Float pixels must lie in [0, 1]; integers other than uint8 and uint16
+    in 0 to 255. A file that claims more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` is refused
+    before any are decoded; set that to None to lift the limit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclip.inputs.items import as_item
+    >>> with as_item(np.ones((2, 3))).open() as opened:
+    ...     opened.rgb().getpixel((0, 0))
+    (255, 255, 255)
+    >>> as_item("cat.jpg").key() == as_item({"bytes": None, "path": "cat.jpg"}).key()
+    True
+    """
+    item = given
+    if is_missing(item):
+        return MissingItem(given)
+    if isinstance(item, dict):
+        if item.get("bytes") is None and item.get("path") is None:
+            return ImageItem(given, "has neither 'bytes' nor 'path'")
+        item = item["path"] if item.get("bytes") is None else item["bytes"]
+    if isinstance(item, (str, os.PathLike)):
+        return PathItem(given, item)
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return BytesItem(given, item)
+    if isinstance(item, Image.Image):
+        return PictureItem(item)
+    if is_tensor(item) or (hasattr(item, "shape") and hasattr(item, "__array__")):
+        return ArrayItem(item)
+    return ImageItem(
+        given,
+        "is not an image; an image is a path, bytes, a PIL image, an array (H, W) or (H, W, 3), a "
+        "tensor (3, H, W), or a dict with 'bytes' or 'path'",
+    )
+
+
+def distinct_items(images):
+    """Return the different items of a column of images, and which of them each row is.
+
+    Parameters
+    ----------
+    images : sequence
+        What `skclip.inputs.images.as_images` returns.
+
+    Returns
+    -------
+    items : sequence of ImageItem
+        In the order of the rows in which they first stand. A sequence that makes its rows when they
+        are asked for is not searched for duplicates: that would read it in one thread.
+    first_rows : ndarray of shape (n_items,), int
+        The first row of each item.
+    item_of : ndarray of shape (n_images,), int
+        The position in `items` of each row.
+
+    Examples
+    --------
+    >>> from skclip.inputs.items import distinct_items
+    >>> _, first_rows, item_of = distinct_items(["cat.jpg", "dog.jpg", "cat.jpg"])
+    >>> first_rows.tolist(), item_of.tolist()
+    ([0, 1], [0, 1, 0])
+    """
+    if not isinstance(images, (list, tuple, np.ndarray)):
+        rows = np.arange(len(images))
+        return ItemsOnAccess(images), rows, rows
+    items, first_rows, position_of = [], [], {}
+    item_of = np.empty(len(images), dtype=np.intp)
+    for row in range(len(images)):
+        item = as_item(images[row])
+        key = item.key()
+        position = position_of.get(key) if key is not None else None
+        if position is None:
+            position = len(items)
+            items.append(item)
+            first_rows.append(row)
+            if key is not None:
+                position_of[key] = position
+        item_of[row] = position
+    return items, np.array(first_rows, dtype=np.intp), item_of
+
+
+def _packed(*parts):
+    # repr of str, bytes, int and tuples of them is unambiguous
+    return repr(parts).encode("utf-8", "surrogatepass")
+
+
+def _label(given):
+    """Return what a message calls an image."""
+    path = given.get("path") if isinstance(given, dict) else given
+    if isinstance(path, (str, os.PathLike)):
+        shown = repr(os.fspath(path))
+        return f"the file {shown if len(shown) <= 300 else shown[:300] + '...'}"
+    if isinstance(given, dict) and isinstance(given.get("bytes"), bytes):
+        given = given["bytes"]
+    if isinstance(given, (bytes, bytearray, memoryview)):
+        return f"the image of {len(given)} bytes"
+    if isinstance(given, Image.Image):
+        return f"the PIL image of size {given.size} and mode {given.mode}"
+    if isinstance(given, dict):
+        return f"the dict with the keys {list(given)}"
+    if hasattr(given, "shape") and hasattr(given, "dtype"):
+        what = "tensor" if is_tensor(given) else "array"
+        return f"the {what} of shape {tuple(given.shape)} and dtype {given.dtype}"
+    return f"{type(given).__name__} {reprlib.repr(given)}"
