@@ -16,7 +16,7 @@ from skclip.encode.devices import resolve_dtype
 from skclip.encode.encoder import load_encoder
 from skclip.encode.images import embed_readable_images
 from skclip.encode.vectors import normalize_rows
-from skclip.inputs.collections.sources import import_parquet
+from skclip.inputs.collections.parquet import import_parquet
 
 ROWS_PER_SHARD = 4096
 # part of what tells two runs apart: raise it when parts of the old and the new kind differ
