@@ -47,7 +47,7 @@ def write_photographs(folder, numbers, size=(640, 480)):
 def run(folder, out, options, *arguments, kill_after=None):
     """Return seconds, and the peak in megabytes; None where the run was killed."""
     command = [*COMMAND, str(folder), "--out", str(out), "--model", options.model, "--quiet"]
-    command += ["--rows-per-shard", str(options.rows_per_shard), *arguments]
+    command += ["--rows-per-part", str(options.rows_per_part), *arguments]
     start = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while kill_after is not None and len(list(out.glob("part-*"))) < kill_after:
@@ -88,7 +88,7 @@ def on_dask(folder, out, options):
     ):
         victim = min(client.run(os.getpid).values())
         command = [*COMMAND, str(folder), "--out", str(out), "--model", options.model, "--quiet"]
-        command += ["--rows-per-shard", str(options.rows_per_shard)]
+        command += ["--rows-per-part", str(options.rows_per_part)]
         command += ["--scheduler", cluster.scheduler_address]
         start = time.perf_counter()
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -105,7 +105,7 @@ def main():
     parser.add_argument("--model", default="skclip/tiny")
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--few", type=int, default=1_000)
-    parser.add_argument("--rows-per-shard", type=int, default=1_000)
+    parser.add_argument("--rows-per-part", type=int, default=1_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
@@ -138,7 +138,7 @@ def main():
         reference = rows_of(scratch / "whole")[1]
         once = verdict(scratch / "whole", paths, reference)
         rows.append(row("undisturbed", options.files, seconds, peak, once))
-        n_parts = -(-options.files // options.rows_per_shard)
+        n_parts = -(-options.files // options.rows_per_part)
         out = scratch / "killed"
         seconds = sum(
             run(folder, out, options, kill_after=round(n_parts * share))[0] for share in (0.3, 0.6)

@@ -36,12 +36,12 @@ def embed(*arguments):
 
 
 def test_embed(photos, capsys):
-    assert embed("photos", "--out", "vectors.parquet", "--rows-per-shard", "20") == 0
+    assert embed("photos", "--out", "vectors.parquet", "--rows-per-part", "20") == 0
     assert capsys.readouterr() == ("", "30 rows in vectors.parquet\n")
     frame = pd.read_parquet("vectors.parquet")
     assert frame["id"].tolist() == [f"photos/{i:02}.png" for i in range(30)]
     np.testing.assert_allclose(np.linalg.norm(np.stack(frame["vector"]), axis=1), 1, rtol=1e-5)
-    assert embed("photos", "--out", "vectors.parquet", "--rows-per-shard", "20") == 0
+    assert embed("photos", "--out", "vectors.parquet", "--rows-per-part", "20") == 0
     assert capsys.readouterr().err == "30 rows in vectors.parquet (30 were there before)\n"
 
 
@@ -66,7 +66,7 @@ def test_options_reach_what_they_are_for(photos, monkeypatch, capsys):
     command = (
         "photos/x.csv --out o --model m --features pooled --no-normalize --batch-size 7 "
         "--device cpu --dtype bfloat16 --n-jobs 3 --cache c --preprocess exact --compile "
-        "--rows-per-shard 9 --column picture --id-column name --scheduler tcp://a:1 --overwrite"
+        "--rows-per-part 9 --column picture --id-column name --scheduler tcp://a:1 --overwrite"
     )
     assert cli.main(["embed", *command.split()]) == 0
     assert seen == {
@@ -74,7 +74,7 @@ def test_options_reach_what_they_are_for(photos, monkeypatch, capsys):
         "ids": ["a"],
         "out": "o",
         "recipe": bulk.Recipe("m", "pooled", False, 7, "cpu", "bfloat16", 3, "c", "exact", True),
-        "rows_per_shard": 9,
+        "rows_per_part": 9,
         "scheduler": "tcp://a:1",
         "overwrite": True,
         "verbose": 1,
@@ -87,8 +87,8 @@ def test_defaults_are_those_of_the_function(monkeypatch, photos, capsys):
     for field in vars(bulk.Recipe()).keys() - {"n_jobs", "cache"}:
         assert getattr(options, field) == getattr(bulk.Recipe, field)
     assert options.n_jobs is options.cache is options.scheduler is None
-    default = inspect.signature(bulk.embed_collection).parameters["rows_per_shard"].default
-    assert options.rows_per_shard == default
+    default = inspect.signature(bulk.embed_collection).parameters["rows_per_part"].default
+    assert options.rows_per_part == default
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_errors_are_one_line(photos, capsys, arguments, message):
         ["embed"],
         ["embed", "photos"],
         ["embed", "photos", "--out", "o", "--batch-size", "0"],
-        ["embed", "photos", "--out", "o", "--rows-per-shard", "many"],
+        ["embed", "photos", "--out", "o", "--rows-per-part", "many"],
         ["embed", "photos", "--out", "o", "--dtype", "int8"],
     ],
 )
@@ -122,6 +122,14 @@ def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(arguments)
     assert "usage: skclip" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "value"), [("--batch-size", "0"), ("--rows-per-part", "many")])
+def test_numbers_are_checked(option, value, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["embed", "photos", "--out", "o", option, value])
+    expected = f"argument {option}: must be a whole number, at least 1, got '{value}'"
+    assert expected in capsys.readouterr().err
 
 
 def test_help_imports_nothing_heavy():
@@ -150,7 +158,7 @@ def test_ctrl_c_says_how_to_go_on(photos):
     pictures = [f"{photos}/{i:02}.png" for i in range(30)] * 400
     (photos / "my list.csv").write_text("\n".join(["image", *pictures]))
     arguments = ["embed", "photos/my list.csv", "--out", "out", "--model", "skclip/tiny"]
-    arguments += ["--rows-per-shard", "20", "--batch-size", "1"]
+    arguments += ["--rows-per-part", "20", "--batch-size", "1"]
     with subprocess.Popen([*PYTHON, INTERRUPTIBLE, *arguments, "--overwrite"], stderr=-1) as run:
         while run.poll() is None and not any(photos.parent.glob("out/part-*")):
             time.sleep(0.01)
@@ -159,8 +167,8 @@ def test_ctrl_c_says_how_to_go_on(photos):
     assert run.returncode == 130
     assert "Traceback" not in error
     assert error.splitlines()[-1] == (
-        "interrupted; to go on: python -m skclip embed 'photos/my list.csv' --out out "
-        "--model skclip/tiny --rows-per-shard 20 --batch-size 1"
+        "interrupted; to resume, run: python -m skclip embed 'photos/my list.csv' --out out "
+        "--model skclip/tiny --rows-per-part 20 --batch-size 1"
     )
     there = sorted(os.listdir("out"))
     assert there == ["_lock", *(f"part-{i:05}.parquet" for i in range(len(there) - 1))]

@@ -1,6 +1,7 @@
-"""The command line: ``python -m skclip``, or ``skclip`` once it is installed.
+"""The entry point of ``skclip`` and of ``python -m skclip``.
 
-A command is a file with ``add_parser`` and ``run``.
+Each command is a file of this folder with two functions: ``add_parser(commands)`` adds the command
+and its options, and ``run(options)`` returns the exit code.
 """
 
 import argparse
@@ -13,17 +14,22 @@ COMMANDS = (embed,)
 
 
 def main(arguments=None):
-    """Run a command.
+    """Run the command that the arguments name.
 
     Parameters
     ----------
     arguments : list of str or None, default=None
-        None means those of the process.
+        The command and its options; None means those of the process.
 
     Returns
     -------
     code : int
-        0; 1 after an error, which is printed; 130 after Ctrl-C. Wrong usage exits with 2.
+        0 after success; 1 after an error, which is printed in one line; 130 after Ctrl-C.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 if the arguments are wrong, with code 0 after ``--help``.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(arguments)
@@ -33,13 +39,16 @@ def main(arguments=None):
         print(f"skclip {options.command}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        # with --overwrite the command would start again instead
         again = shlex.join(arg for arg in arguments if arg != "--overwrite")
-        print(f"\ninterrupted; to go on: python -m skclip {again}", file=sys.stderr)
+        print(f"\ninterrupted; to resume, run: python -m skclip {again}", file=sys.stderr)
         return 130
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="skclip", description="CLIP on the command line.")
+    parser = argparse.ArgumentParser(
+        prog="skclip", description="CLIP for scikit-learn, on the command line."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for command in COMMANDS:
         command.add_parser(commands)

@@ -1,6 +1,7 @@
 """A name or a path -> a CLIP that is ready for inference, loaded once in a process."""
 
 import copy
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import replace
@@ -226,7 +227,7 @@ def load_encoder(
     """
     if preprocess not in _PREPROCESS:
         raise ValueError(f"preprocess must be 'fast' or 'exact', got {preprocess!r}")
-    if is_encoder(model):
+    if not isinstance(model, str | os.PathLike) and is_encoder(model):
         if (device, dtype, preprocess, compile) != ("auto", "auto", "fast", False):
             raise ValueError(
                 "device and dtype must be 'auto' when model is an object, preprocess 'fast' and "

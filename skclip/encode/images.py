@@ -13,14 +13,14 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from skclip.encode.cache.lookup import stored_or_computed
-from skclip.encode.cache.resolve import resolve_cache
+from skclip.encode.cache.resolve import store_for
 from skclip.encode.protocol import as_encoder
 from skclip.encode.reading import read_item
 from skclip.encode.threads import map_in_threads, plan_batches, read_and_compute
 from skclip.encode.vectors import as_vectors, normalize_rows
 from skclip.exceptions import ImageReadError, MissingImageWarning
 from skclip.inputs.images import as_images
-from skclip.inputs.items import distinct_items
+from skclip.inputs.items import contents_of, distinct_items
 
 _CONTENTS_PER_TASK = 32
 
@@ -149,7 +149,7 @@ def embed_readable_images(
     check_batch_size(batch_size)
     encoder = as_encoder(encoder)
     _check_features(encoder, features)
-    store = resolve_cache(cache)
+    store = store_for(encoder, cache)
     items, first_rows, item_of = distinct_items(images)
     batch_size, n_threads = plan_batches(
         len(items), batch_size, encoder.images_per_batch, encoder.n_threads
@@ -165,7 +165,7 @@ def embed_readable_images(
     if store is None:
         results = compute(_batches(len(items), batch_size))
     else:
-        contents = partial(_contents_of, items, store, n_jobs)
+        contents = _contents_of(items, store, n_jobs)
         kind = ("image", features)
         results = stored_or_computed(store, encoder, kind, contents, compute, batch_size)
 
@@ -242,11 +242,6 @@ def _encode_batch(encoder, features, first_rows, positions, read):
 
 def _contents_of(items, store, n_jobs):
     """Return what names each item in a store: bytes, or None for one that is not kept."""
-    hash_files = getattr(store, "hash_files", False)
     parts = _batches(len(items), _CONTENTS_PER_TASK)
-    contents = map_in_threads(partial(_contents_of_part, items, hash_files), parts, n_jobs)
+    contents = map_in_threads(partial(contents_of, items, store.hash_files), parts, n_jobs)
     return [content for part in contents for content in part]
-
-
-def _contents_of_part(items, hash_files, positions):
-    return [items[position].content(hash_files) for position in positions]

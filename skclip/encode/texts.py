@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from skclip.encode.cache.keys import text_content
 from skclip.encode.cache.lookup import stored_or_computed
-from skclip.encode.cache.resolve import resolve_cache
+from skclip.encode.cache.resolve import store_for
 from skclip.encode.images import check_batch_size
 from skclip.encode.protocol import as_encoder
 from skclip.encode.threads import compute_in_order, even_batch_size, free_cores, plan_batches
@@ -115,12 +115,12 @@ def _embedded(encoder, texts, batch_size, cache, verbose):
     """Yield positions of different texts and their vectors, in any order, until all are done."""
     check_batch_size(batch_size)
     encoder = as_encoder(encoder)
-    store = resolve_cache(cache)
+    store = store_for(encoder, cache)
     compute = partial(_computed, encoder, texts, batch_size)
     if store is None:
         results = compute([range(len(texts))])
     else:
-        contents = partial(map, text_content, texts)
+        contents = [text_content(text) for text in texts]
         # one batch, since texts are divided into batches only when all missing ones are known
         results = stored_or_computed(
             store, encoder, ("text",), contents, compute, batch_size=len(texts)
@@ -165,6 +165,7 @@ def _batches_by_prefix(tokens_of, batch_size, encoder):
     batches : list of list of int
     n_threads : int
     """
+
     def by_length_and_prefix(position):
         tokens = tokens_of[position]
         return -(-len(tokens) // LENGTH_STEP), tokens

@@ -3,6 +3,7 @@
 import os
 import stat
 import struct
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
@@ -59,17 +60,18 @@ class OpenedImage:
         The content of the image file; None for a picture that the user has opened.
     pixels : ndarray of shape (height, width, 3), uint8, or None, default=None
         The pixels of an image that is given as an array, in place of a picture.
+
+    Attributes
+    ----------
+    size : tuple (width, height) of int
+        As the pixels are stored, before the EXIF orientation is applied.
     """
 
     def __init__(self, picture=None, stream=None, pixels=None):
         self.picture = picture
         self.stream = stream
         self.pixels = pixels
-
-    @property
-    def size(self):
-        """Width and height as they are stored, before the EXIF orientation is applied."""
-        return self.pixels.shape[1::-1] if self.picture is None else self.picture.size
+        self.size = pixels.shape[1::-1] if picture is None else picture.size
 
     @property
     def orientation(self):
@@ -83,8 +85,23 @@ class OpenedImage:
         return picture_to_rgb(self.picture, self.stream)
 
 
-def check_is_file(path):
-    """Raise `Unreadable` unless there is a regular file at `path`."""
+@contextmanager
+def open_file(path):
+    """Open the image file at a path and read its header.
+
+    Parameters
+    ----------
+    path : str or bytes
+
+    Yields
+    ------
+    OpenedImage
+
+    Raises
+    ------
+    Unreadable
+        If there is no such file, it is no regular file, or no image.
+    """
     try:
         status = os.stat(path)
     except FileNotFoundError as error:
@@ -99,6 +116,8 @@ def check_is_file(path):
     # opening a pipe would wait for its other end
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("is not a regular file")
+    with open(path, "rb") as stream:
+        yield open_stream(stream)
 
 
 def open_stream(stream):

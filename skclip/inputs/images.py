@@ -47,7 +47,8 @@ def as_images(X, *, name="X"):
             f"{name} must be a collection of images, got one PIL image; "
             f"put it into a list: [{name}]"
         )
-    if is_numeric_array(X) and len(X.shape) != 1:
+    is_numeric = is_numeric_array(X)
+    if is_numeric and len(X.shape) != 1:
         shape = tuple(X.shape)
         if len(shape) in (3, 4):
             return _check_pixel_array(X, shape, name)
@@ -57,7 +58,7 @@ def as_images(X, *, name="X"):
                 "images has shape (n, H, W) or (n, H, W, C): reshape rows of pixels"
             )
     images = as_column(X, name=name, items="images")
-    if is_numeric_array(images) and not _is_all_nan(images):
+    if is_numeric and not _is_all_nan(images):
         raise TypeError(
             f"{name} must hold images, got {len(images)} numbers of dtype {images.dtype}"
         )

@@ -15,13 +15,7 @@ from PIL import Image
 
 from skclip.inputs.arrays import is_numeric_array, is_tensor, to_numpy
 from skclip.inputs.columns import is_missing
-from skclip.inputs.decode import (
-    OpenedImage,
-    Unreadable,
-    array_to_rgb,
-    check_is_file,
-    open_stream,
-)
+from skclip.inputs.decode import OpenedImage, Unreadable, array_to_rgb, open_file, open_stream
 
 
 class ImageItem:
@@ -140,11 +134,8 @@ class PathItem(ImageItem):
         numbers = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
         return _packed("file", os.fsencode(os.path.abspath(self.path)), numbers)
 
-    @contextmanager
     def open(self):
-        check_is_file(self.path)
-        with open(self.path, "rb") as stream:
-            yield open_stream(stream)
+        return open_file(self.path)
 
 
 class BytesItem(ImageItem):
@@ -330,6 +321,11 @@ def distinct_items(images):
                 position_of[key] = position
         item_of[row] = position
     return items, np.array(first_rows, dtype=np.intp), item_of
+
+
+def contents_of(items, hash_files, positions):
+    """Return what names some items in a store, as `ImageItem.content` does."""
+    return [items[position].content(hash_files) for position in positions]
 
 
 def _packed(*parts):

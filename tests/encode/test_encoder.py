@@ -1,18 +1,20 @@
-"""The seam: loading, moving and pickling whole encoders."""
+"""Loading, moving and pickling whole encoders."""
 
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from skclip import load_encoder
+from skclip import embed_images, load_encoder
 from skclip.checkpoints.load import load_checkpoint
 from skclip.datasets import make_scenes
 from skclip.encode.encoder import CLIPEncoder
-from skclip.encode.vectors import normalize_rows
+from skclip.inputs.items import as_item
 
 SCENES = make_scenes(n_samples=6, random_state=0)
+PICTURES = [Image.fromarray(image) for image in SCENES.images]
 TEXTS = ["a red circle", "two blue squares"]
 
 
@@ -23,9 +25,7 @@ def test_an_encoder_that_trained_its_weights_carries_them():
     encoder = CLIPEncoder(checkpoint, device=torch.device("cpu"), dtype=torch.float32)
     copy = pickle.loads(pickle.dumps(encoder))
     np.testing.assert_array_equal(copy.encode_texts(TEXTS), encoder.encode_texts(TEXTS))
-    np.testing.assert_array_equal(
-        copy.encode_images(SCENES.images), encoder.encode_images(SCENES.images)
-    )
+    np.testing.assert_array_equal(copy.encode_images(PICTURES), encoder.encode_images(PICTURES))
     assert not np.allclose(
         encoder.encode_texts(TEXTS), load_encoder("skclip/tiny").encode_texts(TEXTS)
     )
@@ -34,9 +34,9 @@ def test_an_encoder_that_trained_its_weights_carries_them():
 
 def test_results_do_not_depend_on_training_mode_or_batches():
     encoder = load_encoder("skclip/tiny")
-    together = encoder.encode_images(SCENES.images)
-    alone = encoder.encode_images(SCENES.images, batch_size=1)
-    np.testing.assert_allclose(normalize_rows(alone), normalize_rows(together), atol=1e-5)
+    together = embed_images(encoder, SCENES.images)
+    alone = embed_images(encoder, SCENES.images, batch_size=1)
+    np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
 def test_equal_models_are_one_object():
@@ -47,13 +47,15 @@ def test_equal_models_are_one_object():
 
 def test_compiled_batches_have_one_shape():
     plain, compiled = (load_encoder("skclip/tiny", compile=choice) for choice in (False, True))
-    pixels = [plain.read_pixels(image, 0) for image in SCENES.images]
+    pixels = [plain.prepare_image(as_item(image)) for image in SCENES.images]
     # the compiler itself takes minutes; here only what surrounds it
     with torch.compiler.set_stance("force_eager"):
-        vectors = compiled.encode_pixels(pixels)
-        many = compiled.encode_pixels(pixels * (compiled.images_per_batch // len(pixels) + 2))
+        vectors = compiled.encode_prepared_images(pixels)
+        many = compiled.encode_prepared_images(
+            pixels * (compiled.images_per_batch // len(pixels) + 2)
+        )
     np.testing.assert_allclose(many, np.resize(vectors, many.shape), atol=1e-4)
-    np.testing.assert_allclose(vectors, plain.encode_pixels(pixels), atol=1e-4)
+    np.testing.assert_allclose(vectors, plain.encode_prepared_images(pixels), atol=1e-4)
     assert pickle.loads(pickle.dumps(compiled)) is compiled
 
 
@@ -64,10 +66,8 @@ def test_gpu_equals_cpu():
     gpu = load_encoder("skclip/tiny", device="cuda", dtype="float32")
     assert gpu.device.index is not None
     np.testing.assert_allclose(gpu.encode_texts(TEXTS), cpu.encode_texts(TEXTS), atol=1e-2)
-    np.testing.assert_allclose(
-        gpu.encode_images(SCENES.images), cpu.encode_images(SCENES.images), atol=1e-2
-    )
+    np.testing.assert_allclose(gpu.encode_images(PICTURES), cpu.encode_images(PICTURES), atol=1e-2)
     compiled = load_encoder("skclip/tiny", device="cuda", dtype="float32", compile=True)
     np.testing.assert_allclose(
-        compiled.encode_images(SCENES.images), gpu.encode_images(SCENES.images), atol=1e-2
+        compiled.encode_images(PICTURES), gpu.encode_images(PICTURES), atol=1e-2
     )

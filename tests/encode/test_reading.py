@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_files import write_orientations
 from PIL import Image, ImageFile
+from reading_one import read_image, read_pixels
 
+from skclip.encode import jpeg as jpeg_module
 from skclip.encode import reading
-from skclip.encode.preprocess import can_resize_fast, resize_and_crop
-from skclip.encode.reading import read_pixels
+from skclip.encode.resize import can_resize_fast, resize_and_crop
 from skclip.exceptions import ImageReadError
-from skclip.inputs.images import read_image
 from skclip.model.config import PreprocessConfig
 
 CONFIG = PreprocessConfig(image_size=32)
 
 needs_fast_decoding = pytest.mark.skipif(
-    not (can_resize_fast((640, 480), CONFIG) and reading._jpeg_kinds()),
+    not (can_resize_fast((640, 480), CONFIG) and jpeg_module._jpeg_kinds()),
     reason="no AVX2, or torchvision has no JPEG decoder like Pillow's",
 )
 
@@ -46,7 +46,7 @@ def both(item, config=CONFIG):
     outcomes = []
     for exact in (True, False):
         try:
-            outcomes.append(read_pixels(item, row=3, config=config, exact=exact).astype(int))
+            outcomes.append(read_pixels(item, config, row=3, exact=exact).astype(int))
         except ImageReadError as error:
             outcomes.append(str(error))
     return outcomes
@@ -67,23 +67,23 @@ def check_alike(item, config=CONFIG):
 def decoded(monkeypatch):
     """Counts what torchvision has decoded."""
     successes = []
-    original = reading._decode_jpeg
+    original = jpeg_module._decode
 
     def decode(content):
         pixels = original(content)
         successes.append(pixels is not None)
         return pixels
 
-    reading._jpeg_kinds()
-    monkeypatch.setattr(reading, "_decode_jpeg", decode)
+    jpeg_module._jpeg_kinds()
+    monkeypatch.setattr(jpeg_module, "_decode", decode)
     return successes
 
 
 def test_exact_is_the_published_recipe_bit_for_bit(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg())
-    expected = resize_and_crop(read_image(path, row=0), CONFIG)
-    np.testing.assert_array_equal(read_pixels(path, row=0, config=CONFIG, exact=True), expected)
+    expected = resize_and_crop(read_image(path), CONFIG)
+    np.testing.assert_array_equal(read_pixels(path, CONFIG, exact=True), expected)
 
 
 def test_odd_files(odd_files):
@@ -99,7 +99,7 @@ def test_items_of_every_kind(tmp_path):
     path.write_bytes(jpeg())
     content = path.read_bytes()
     pixels = np.asarray(Image.open(path).convert("RGB"))
-    expected = read_pixels(str(path), row=0, config=CONFIG)
+    expected = read_pixels(str(path), CONFIG)
     for item in (
         path,
         content,
@@ -112,7 +112,7 @@ def test_items_of_every_kind(tmp_path):
         pixels[::-1][::-1],
         pixels / np.float64(255),
     ):
-        actual = read_pixels(item, row=0, config=CONFIG)
+        actual = read_pixels(item, CONFIG)
         np.testing.assert_array_equal(actual, expected)
         assert actual.flags.c_contiguous
     for item in (None, np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5, 7), np.uint8), 17):
@@ -123,7 +123,7 @@ def test_a_lazily_opened_picture_is_left_as_it_was(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg())
     with Image.open(path) as image:
-        read_pixels(image, row=0, config=CONFIG)
+        read_pixels(image, CONFIG)
         assert image.size == (90, 70)
         assert image.format == "JPEG"
 
@@ -146,12 +146,12 @@ def test_usual_jpeg_files_are_decoded_to_the_same_pixels(subsampling, progressiv
             # as many luma blocks per chroma block, in another layout: another picture
             content = content.replace(b"\x03\x01\x22\x00", b"\x03\x01\x41\x00")
         expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-        actual = reading._decode_jpeg(bytearray(content))
+        actual = jpeg_module._decode(bytearray(content))
         np.testing.assert_array_equal(actual, expected)
         del decoded[:]
         check_alike(content)
-        kinds = reading._jpeg_kinds()
-        assert decoded == [True] or (progressive and reading._PROGRESSIVE not in kinds)
+        kinds = jpeg_module._jpeg_kinds()
+        assert decoded == [True] or (progressive and jpeg_module._PROGRESSIVE not in kinds)
 
 
 @needs_fast_decoding
@@ -226,7 +226,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch, decod
 
 @needs_fast_decoding
 def test_a_picture_of_another_size_than_the_header_told_is_left_to_pillow(monkeypatch):
-    monkeypatch.setattr(reading, "_decode_jpeg", lambda content: np.zeros((70, 91, 3), np.uint8))
+    monkeypatch.setattr(jpeg_module, "_decode", lambda content: np.zeros((70, 91, 3), np.uint8))
     assert check_alike(jpeg()).max() > 0
 
 
@@ -234,11 +234,11 @@ def test_without_torchvision(monkeypatch):
     def find_spec(name):
         raise ValueError(name)
 
-    monkeypatch.setattr(reading.importlib.util, "find_spec", find_spec)
-    assert reading._jpeg_operator.__wrapped__() is None
-    monkeypatch.setattr(reading, "_jpeg_operator", lambda: None)
-    assert reading._jpeg_kinds.__wrapped__() == ()
-    monkeypatch.setattr(reading, "_jpeg_kinds", lambda: ())
+    monkeypatch.setattr(jpeg_module.importlib.util, "find_spec", find_spec)
+    assert jpeg_module._jpeg_operator.__wrapped__() is None
+    monkeypatch.setattr(jpeg_module, "_jpeg_operator", lambda: None)
+    assert jpeg_module._jpeg_kinds.__wrapped__() == ()
+    monkeypatch.setattr(jpeg_module, "_jpeg_kinds", lambda: ())
     check_alike(jpeg())
 
 
@@ -251,12 +251,12 @@ def test_where_torch_is_slow_everything_is_exact(processor, monkeypatch):
 
 
 def test_decoders_that_differ_are_not_used(monkeypatch):
-    monkeypatch.setattr(reading, "_jpeg_operator", lambda: "any")
-    monkeypatch.setattr(reading, "_decoded_alike", lambda content: False)
-    assert reading._jpeg_kinds.__wrapped__() == ()
+    monkeypatch.setattr(jpeg_module, "_jpeg_operator", lambda: "any")
+    monkeypatch.setattr(jpeg_module, "_decoded_alike", lambda content: False)
+    assert jpeg_module._jpeg_kinds.__wrapped__() == ()
     outcomes = iter([True, False])
-    monkeypatch.setattr(reading, "_decoded_alike", lambda content: next(outcomes))
-    assert reading._PROGRESSIVE not in reading._jpeg_kinds.__wrapped__()
+    monkeypatch.setattr(jpeg_module, "_decoded_alike", lambda content: next(outcomes))
+    assert jpeg_module._PROGRESSIVE not in jpeg_module._jpeg_kinds.__wrapped__()
 
 
 def test_in_a_thread_it_starts_no_others_and_imports_no_torchvision(tmp_path):
@@ -269,11 +269,12 @@ def test_in_a_thread_it_starts_no_others_and_imports_no_torchvision(tmp_path):
         "import os, sys, threading, torch\n"
         "torch.set_num_threads(4)\n"
         "from skclip.encode.reading import read_pixels\n"
+        "from skclip.inputs.items import as_item\n"
         "from skclip.model.config import PreprocessConfig\n"
         "before = len(os.listdir('/proc/self/task'))\n"
         "def work():\n"
         "    for size in (224, 900):\n"
-        "        read_pixels(sys.argv[1], row=0, config=PreprocessConfig(image_size=size))\n"
+        "        read_pixels(as_item(sys.argv[1]), PreprocessConfig(image_size=size))\n"
         "    print(len(os.listdir('/proc/self/task')) - before, 'torchvision' in sys.modules)\n"
         "thread = threading.Thread(target=work)\n"
         "thread.start(); thread.join()\n"

@@ -5,16 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_files import stored_by_orientation
 from PIL import Image
+from reading_one import read_image
 from torchvision import transforms
 
-from skclip.encode import preprocess
-from skclip.encode.preprocess import (
+from skclip.encode import resize
+from skclip.encode.preprocess import normalize
+from skclip.encode.resize import (
     can_resize_fast,
-    normalize,
     resize_and_crop,
     resize_and_crop_fast,
 )
-from skclip.inputs.images import read_image
 from skclip.model.config import PreprocessConfig
 
 MODES = {
@@ -46,7 +46,7 @@ def test_equals_torchvision_bit_for_bit(image_size, channels, interpolation):
     for _ in range(25):
         image = noise(rng, *rng.integers(8, 500, 2), *channels)
         expected = recipe(config)(image).convert("RGB")
-        actual = resize_and_crop(read_image(image, row=0), config)
+        actual = resize_and_crop(read_image(image), config)
         np.testing.assert_array_equal(actual, np.asarray(expected))
 
 
@@ -97,7 +97,7 @@ def test_equals_transformers_where_the_references_agree():
 )
 def test_the_part_that_the_crop_keeps_equals_torchvision(size, interpolation, monkeypatch):
     """But for the order of the two passes, which newer Pillow releases choose by the shape."""
-    monkeypatch.setattr(preprocess, "_MAX_RESIZED_PIXELS", 0)
+    monkeypatch.setattr(resize, "_MAX_RESIZED_PIXELS", 0)
     image = noise(np.random.default_rng(0), *size, 3)
     config = PreprocessConfig(image_size=32, interpolation=interpolation)
     actual = resize_and_crop(image, config).astype(int)
@@ -234,28 +234,28 @@ def test_extreme_shapes_and_plain_processors_are_left_to_pillow(monkeypatch):
 
 
 def test_an_unknown_order_of_passes_is_left_to_pillow(monkeypatch):
-    monkeypatch.setattr(preprocess, "_vertical_first", lambda: None)
+    monkeypatch.setattr(resize, "_vertical_first", lambda: None)
     assert not can_resize_fast((640, 480), PreprocessConfig())
 
 
 def test_the_order_of_passes_of_the_installed_pillow_is_known():
     """Otherwise everything would be exact, and slow."""
-    assert preprocess._vertical_first() is not None
+    assert resize._vertical_first() is not None
 
 
-@pytest.mark.parametrize("rule", [preprocess._never, preprocess._where_height_shrinks_most])
+@pytest.mark.parametrize("rule", [resize._never, resize._where_height_shrinks_most])
 def test_the_order_of_passes_is_found_out(rule, monkeypatch):
     original = Image.Image.resize
 
-    def resize(self, size, resample):
+    def in_two_passes(self, size, resample):
         vertical = rule(self.size, size)
         between = (self.width, size[1]) if vertical else (size[0], self.height)
         return original(original(self, between, resample), size, resample)
 
-    monkeypatch.setattr(Image.Image, "resize", resize)
-    assert preprocess._vertical_first.__wrapped__() is rule
+    monkeypatch.setattr(Image.Image, "resize", in_two_passes)
+    assert resize._vertical_first.__wrapped__() is rule
     monkeypatch.setattr(Image.Image, "resize", lambda self, size, _: Image.new("RGB", size))
-    assert preprocess._vertical_first.__wrapped__() is None
+    assert resize._vertical_first.__wrapped__() is None
 
 
 @pytest.mark.parametrize("layout", ["channels last", "channels first"])

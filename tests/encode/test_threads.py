@@ -1,4 +1,4 @@
-"""Pools of threads: order, how far they run ahead, and one core for each."""
+"""Threads: order, how far they run ahead, and one core for each."""
 
 import threading
 
@@ -8,40 +8,69 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skclip.encode.threads import (
-    ahead,
-    computing_threads,
+    compute_in_order,
     even_batch_size,
-    in_order,
-    reading_threads,
+    map_in_threads,
+    plan_batches,
+    read_and_compute,
 )
 
 
-def test_results_come_in_order_and_not_far_ahead():
+def batches_of(items, size):
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_results_come_in_order_and_reading_is_not_far_ahead(n_threads):
     done = []
 
-    def work(item):
+    def read(item):
         done.append(item)
         return item * item
 
-    with reading_threads(3) as pool:
-        for batch, results in ahead(pool, work, range(40), 4, n_ahead=2):
-            assert results == [item * item for item in batch]
-            assert max(done) < batch[0] + 3 * 4
+    def compute(batch, read_items):
+        assert read_items == [item * item for item in batch]
+        return batch, max(done)
+
+    batches = batches_of(list(range(40)), 4)
+    results = read_and_compute(batches, read, compute, n_jobs=3, n_threads=n_threads)
+    seen = []
+    for batch, furthest in results:
+        seen.append(batch)
+        # batches that are read, those that wait and those in the model
+        assert furthest < batch[0] + (3 + 2 * n_threads) * 4
+    assert seen == batches
     assert sorted(done) == list(range(40))
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_futures_come_in_order(n_threads):
-    with computing_threads(n_threads) as pool:
-        futures = in_order(pool, lambda x: x + 1, range(10), n_ahead=3)
-        assert [(x, future.result()) for x, future in futures] == [(x, x + 1) for x in range(10)]
+def test_batches_are_taken_when_they_are_needed(n_threads):
+    taken = []
+
+    def batches():
+        for i in range(20):
+            taken.append(i)
+            yield (i,)
+
+    for result in compute_in_order(lambda x: x + 1, batches(), n_threads):
+        assert len(taken) <= result + n_threads + 1
+    assert len(taken) == 20
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_results_of_several_threads_come_in_order(n_threads):
+    results = compute_in_order(lambda x: x + 1, [(x,) for x in range(10)], n_threads)
+    assert list(results) == list(range(1, 11))
 
 
 def test_a_computing_thread_has_one_core_and_the_others_keep_theirs():
     before = torch.get_num_threads()
     matrix = torch.randn(256, 256)
-    with computing_threads(2) as pool:
-        inside = pool.submit(lambda: (matrix @ matrix, torch.get_num_threads())[1]).result()
+
+    def threads_inside(_):
+        return (matrix @ matrix, torch.get_num_threads())[1]
+
+    for inside in compute_in_order(threads_inside, [(0,), (1,)], 2):
         assert inside == 1
         assert torch.get_num_threads() == before
     assert torch.get_num_threads() == before
@@ -53,18 +82,32 @@ def test_a_computing_thread_has_one_core_and_the_others_keep_theirs():
 
 
 def test_one_thread_is_the_callers_own():
-    with computing_threads(1) as pool:
-        assert pool.submit(threading.get_ident).result() == threading.get_ident()
+    assert [*compute_in_order(threading.get_ident, [()], 1)] == [threading.get_ident()]
 
 
-def test_an_error_ends_the_pool():
-    def run():
-        with computing_threads(2) as pool:
-            return [f.result() for _, f in in_order(pool, lambda x: 1 // x, [1, 0], n_ahead=1)]
-
+def test_an_error_ends_the_threads():
     with pytest.raises(ZeroDivisionError):
-        run()
+        list(compute_in_order(lambda x: 1 // x, [(1,), (0,)], 2))
     assert not [t for t in threading.enumerate() if t.name.startswith("skclip-compute")]
+
+
+def test_leaving_early_ends_the_threads():
+    results = read_and_compute(
+        [[1], [2], [3], [4]], lambda x: x, lambda *batch: batch, n_jobs=2, n_threads=2
+    )
+    assert next(results) == ([1], [1])
+    results.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("skclip-")]
+
+
+def test_map_in_threads():
+    assert map_in_threads(lambda x: x + 1, range(5), n_jobs=2) == [1, 2, 3, 4, 5]
+
+
+def test_a_plan_has_no_more_threads_than_batches():
+    assert plan_batches(5, 10, most=64, n_threads=4) == (10, 1)
+    assert plan_batches(25, 10, most=64, n_threads=4) == (10, 3)
+    assert plan_batches(100, "auto", most=64, n_threads=None)[1] == torch.get_num_threads()
 
 
 @given(st.integers(1, 10_000), st.integers(1, 300), st.integers(1, 70))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from odd_files import stored_by_orientation, upright_picture, write_orientations
 from PIL import ExifTags, Image, ImageFile, ImageOps
+from reading_one import read_image
 
 from skclip.exceptions import ImageReadError
-from skclip.inputs.images import read_image
 
 
 def test_forty_odd_files(odd_files):
@@ -35,13 +35,13 @@ def test_every_decodable_file_of_an_opaque_8_bit_mode_is_what_pillow_makes_of_it
             if image.mode in ("RGB", "L", "CMYK", "1") and not image.has_transparency_data:
                 compared += 1
                 expected = ImageOps.exif_transpose(image).convert("RGB")
-                np.testing.assert_array_equal(read_image(file.path, row=0), expected)
+                np.testing.assert_array_equal(read_image(file.path), expected)
     assert compared >= 20
 
 
 def test_half_transparent_palette_entry(odd_files):
     (file,) = (file for file in odd_files if file.name == "palette_half_transparent.png")
-    colours = np.unique(np.asarray(read_image(file.path, row=0)).reshape(-1, 3), axis=0)
+    colours = np.unique(np.asarray(read_image(file.path)).reshape(-1, 3), axis=0)
     # red at 128 of 255 over white: 255, 127, 127
     assert colours.tolist() == [[0, 0, 255], [255, 127, 127], [255, 255, 255]]
 
@@ -49,7 +49,7 @@ def test_half_transparent_palette_entry(odd_files):
 class TestOrientation:
     def test_all_eight_show_the_same_picture(self, tmp_path):
         for file in write_orientations(tmp_path):
-            shown = np.asarray(read_image(file.path, row=0)).astype(int)
+            shown = np.asarray(read_image(file.path)).astype(int)
             # JPEG of quality 100 without subsampling
             np.testing.assert_allclose(shown, upright_picture(), rtol=0, atol=12)
 
@@ -61,14 +61,14 @@ class TestOrientation:
             exif[ExifTags.Base.Orientation] = orientation
             options = {"lossless": True} if suffix == "webp" else {}
             Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, **options)
-            np.testing.assert_array_equal(read_image(path, row=0), upright_picture())
+            np.testing.assert_array_equal(read_image(path), upright_picture())
             with Image.open(path) as image:
-                np.testing.assert_array_equal(read_image(image, row=0), upright_picture())
+                np.testing.assert_array_equal(read_image(image), upright_picture())
 
     def test_a_damaged_exif_block_is_ignored(self, tmp_path):
         path = tmp_path / "damaged.png"
         Image.fromarray(upright_picture()).save(path, exif=b"Exif\0\0II*\0junk")
-        np.testing.assert_array_equal(read_image(path, row=0), upright_picture())
+        np.testing.assert_array_equal(read_image(path), upright_picture())
 
 
 class TestModes:
@@ -84,36 +84,36 @@ class TestModes:
             image = ImageCms.profileToProfile(image, srgb, lab, outputMode="LAB")
         else:
             image = image.convert(mode)
-        difference = np.asarray(read_image(image, row=0)).astype(int) - self.rgb
+        difference = np.asarray(read_image(image)).astype(int) - self.rgb
         assert np.abs(difference).mean() < 2
 
     @pytest.mark.parametrize(("mode", "straight"), [("La", "LA"), ("RGBa", "RGBA")])
     def test_premultiplied_alpha(self, mode, straight):
         image = Image.fromarray(self.rgb).convert(straight)
         image.putalpha(128)
-        shown = np.asarray(read_image(image.convert(mode), row=0)).astype(int)
-        expected = np.asarray(read_image(image, row=0))
+        shown = np.asarray(read_image(image.convert(mode))).astype(int)
+        expected = np.asarray(read_image(image))
         np.testing.assert_allclose(shown, expected, rtol=0, atol=2)
 
     def test_16_bit_grey_with_a_transparent_level(self, tmp_path):
         path = tmp_path / "transparent.png"
         values = np.array([[0, 1000, 65535, 1001]], np.uint16)
         Image.fromarray(values).save(path, transparency=1000)
-        shown = np.asarray(read_image(path, row=0))[..., 0]
+        shown = np.asarray(read_image(path))[..., 0]
         assert shown.tolist() == [[0, 255, 255, 1001 >> 8]]
 
     def test_32_bit_integers_in_memory_are_8_bit_where_they_fit(self):
         levels = np.arange(256, dtype=np.int32).reshape(16, 16)
         image = Image.fromarray(levels)
         assert image.mode == "I"
-        np.testing.assert_array_equal(np.asarray(read_image(image, row=0))[..., 0], levels)
+        np.testing.assert_array_equal(np.asarray(read_image(image))[..., 0], levels)
         image = Image.fromarray(levels * 257)
-        np.testing.assert_array_equal(np.asarray(read_image(image, row=0))[..., 0], levels)
+        np.testing.assert_array_equal(np.asarray(read_image(image))[..., 0], levels)
 
     def test_a_dark_16_bit_file_stays_dark(self, tmp_path):
         path = tmp_path / "dark.pgm"
         path.write_bytes(b"P5 2 1 65535\n" + np.array([0, 255], ">u2").tobytes())
-        assert np.asarray(read_image(path, row=0)).max() == 0
+        assert np.asarray(read_image(path)).max() == 0
 
 
 class TestBombs:
@@ -128,23 +128,23 @@ class TestBombs:
             warnings.simplefilter(action)
             for path in bombs:
                 with pytest.raises(ImageReadError, match="claims .* pixels, more than .*raise"):
-                    read_image(path, row=0)
+                    read_image(path)
         assert caught == []
 
     def test_the_limit_is_pillows(self, bombs, odd_files, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
         plain = next(file.path for file in odd_files if file.name == "plain.bmp")
         with pytest.raises(ImageReadError, match="24 x 16 pixels, more than .* = 10 "):
-            read_image(plain, row=0)
+            read_image(plain)
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-        read_image(plain, row=0)
+        read_image(plain)
 
     def test_an_open_picture_is_refused_before_it_is_loaded(self, bombs):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(bombs[1])
         with image, pytest.raises(ImageReadError, match="PIL image of size .* claims"):
-            read_image(image, row=0)
+            read_image(image)
 
 
 @pytest.mark.parametrize("lenient", [False, True])
@@ -156,9 +156,9 @@ def test_truncated_files_whatever_pillow_is_set_to(tmp_path, monkeypatch, suffix
     path = tmp_path / f"noise.{suffix}"
     Image.fromarray(noise).save(path)
     content = path.read_bytes()
-    assert read_image(content, row=0).size == (64, 64)
+    assert read_image(content).size == (64, 64)
     with pytest.raises(ImageReadError):
-        read_image(content[: int(kept * len(content))], row=0)
+        read_image(content[: int(kept * len(content))])
 
 
 def test_threads_read_alike(odd_files):
@@ -167,7 +167,7 @@ def test_threads_read_alike(odd_files):
 
     def work():
         for file in readable:
-            if not np.array_equal(read_image(file.path, row=0), file.expected):
+            if not np.array_equal(read_image(file.path), file.expected):
                 wrong.append(file.name)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
@@ -184,4 +184,4 @@ def test_a_pipe_does_not_hang(tmp_path):
 
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(ImageReadError, match="not a regular file"):
-        read_image(tmp_path / "pipe.jpg", row=0)
+        read_image(tmp_path / "pipe.jpg")

@@ -90,7 +90,7 @@ def cluster(address, recipe):
         except KilledWorker as error:
             raise OSError(
                 f"the same images were on every worker that died ({error}); start workers with "
-                "more memory, or lower batch_size or rows_per_shard"
+                "more memory, or lower batch_size or rows_per_part"
             ) from error
         except CancelledError as error:
             raise OSError(f"the connection to the Dask scheduler at {address!r} broke") from error

@@ -15,10 +15,10 @@ from skclip.encode.devices import resolve_dtype
 from skclip.encode.encoder import load_encoder
 from skclip.encode.images import embed_readable_images
 from skclip.encode.vectors import normalize_rows
-from skclip.inputs.collections.sources import import_parquet
+from skclip.inputs.collections.parquet import import_parquet
 from skclip.inputs.images import as_images
 
-ROWS_PER_SHARD = 4096
+ROWS_PER_PART = 4096
 # part of what tells two runs apart: raise it when parts of the old and the new kind differ
 FORMAT = 1
 
@@ -142,7 +142,7 @@ def embed_collection(
     out,
     recipe,
     *,
-    rows_per_shard=ROWS_PER_SHARD,
+    rows_per_part=ROWS_PER_PART,
     scheduler=None,
     overwrite=False,
     verbose=0,
@@ -158,7 +158,7 @@ def embed_collection(
         (null for bytes), ``vector`` (a list of fixed size of float32; NaN after an error) and
         ``error`` (null if there is none), in the order of the collection.
     recipe : Recipe
-    rows_per_shard : int, default=4096
+    rows_per_part : int, default=4096
         Rows of one file. What a stopped run had of an unfinished file is embedded again.
     scheduler : str or None, default=None
         The address of a Dask scheduler whose workers embed; None embeds here.
@@ -196,8 +196,8 @@ def embed_collection(
     ...     embed_collection(collection, Path(folder, "vectors.parquet"), Recipe("skclip/tiny"))
     Written(n_rows=2, n_rows_before=0, n_errors=0)
     """
-    if rows_per_shard < 1:
-        raise ValueError(f"rows_per_shard must be at least 1, got {rows_per_shard}")
+    if rows_per_part < 1:
+        raise ValueError(f"rows_per_part must be at least 1, got {rows_per_part}")
     import_parquet()
     out = Path(out)
     with _locked(out), _workplace(recipe, scheduler) as (described, embed_all):
@@ -205,20 +205,20 @@ def embed_collection(
             "format": FORMAT,
             **described,
             "rows": len(collection),
-            "rows_per_shard": rows_per_shard,
+            "rows_per_part": rows_per_part,
             "inputs": collection.digest(),
         }
         if overwrite:
             _remove_parts(out)
         n_errors = _finished_parts(out, run)
-        n_rows_before = sum(min(rows_per_shard, run["rows"] - i * rows_per_shard) for i in n_errors)
+        n_rows_before = sum(min(rows_per_part, run["rows"] - i * rows_per_part) for i in n_errors)
 
         waiting = {}
 
         def jobs():
-            for index, start in enumerate(range(0, len(collection), rows_per_shard)):
+            for index, start in enumerate(range(0, len(collection), rows_per_part)):
                 if index not in n_errors:
-                    stop = min(start + rows_per_shard, len(collection))
+                    stop = min(start + rows_per_part, len(collection))
                     waiting[index] = collection.rows(start, stop)
                     yield index, waiting[index].images
 
@@ -320,6 +320,8 @@ def _finished_parts(out, run):
         if metadata is None:
             continue  # it is written again
         before = json.loads(metadata.metadata[_METADATA_KEY])
+        if "rows_per_shard" in before:  # its name in files that earlier versions wrote
+            before["rows_per_part"] = before.pop("rows_per_shard")
         if before != run:
             raise ValueError(
                 f"{str(path.parent)!r} holds the vectors of another run: "

@@ -21,8 +21,8 @@ def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
     encoder : Encoder
     kind : tuple of str
         What else decides the vectors: whether they are of images or texts, and the features.
-    contents : callable
-        Returns for each item the bytes that name it, or None for one that cannot be kept.
+    contents : list of bytes or None
+        What names each item; None for one that cannot be kept.
     compute : callable
         From an iterator of batches (lists of positions) to a generator of results (positions,
         vectors, causes), where causes are of the items that could not be computed.
@@ -40,7 +40,7 @@ def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
     another process or thread has claimed is looked for again when everything else is done. So each
     item is computed once, and nobody waits for anybody who waits.
     """
-    keys = _keys(encoder, kind, contents, store)
+    keys = _keys(encoder, kind, contents)
     with store.session() as session:
         waiting = range(len(keys))
         while waiting:
@@ -105,15 +105,10 @@ class _Claims:
         return [p for p in positions if p not in lost]
 
 
-def _keys(encoder, kind, contents, store):
+def _keys(encoder, kind, contents):
     """Return the key of each item, None for one that cannot be kept."""
-    if encoder.fingerprint is None:
-        raise ValueError(
-            f"a cache ({store!r}) needs a model with a fingerprint (a str), which this one has "
-            "not; leave cache=None, or give the encoder one that changes whenever its vectors would"
-        )
     prefix = key_prefix(encoder.fingerprint, encoder.variant, *kind)
-    return [None if content is None else key_of(prefix, content) for content in contents()]
+    return [None if content is None else key_of(prefix, content) for content in contents]
 
 
 def _keep(session, keys, positions, vectors, causes):

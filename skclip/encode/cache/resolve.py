@@ -8,6 +8,33 @@ from skclip.encode.cache.memory import MemoryStore
 _process_wide = MemoryStore()
 
 
+def store_for(encoder, cache):
+    """Return the store in which an encoder's embeddings are kept.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    cache : None, "memory", str, Path, EmbeddingStore or MemoryStore
+        As for `resolve_cache`.
+
+    Returns
+    -------
+    store : EmbeddingStore, MemoryStore or None
+
+    Raises
+    ------
+    ValueError
+        If there is a store, and the encoder has no fingerprint to name its embeddings by.
+    """
+    store = resolve_cache(cache)
+    if store is not None and encoder.fingerprint is None:
+        raise ValueError(
+            f"cache={cache!r} needs a model with a fingerprint (a str), which this one has not; "
+            "leave cache=None, or give the encoder one that changes whenever its vectors would"
+        )
+    return store
+
+
 def resolve_cache(cache):
     """Return the store that an embedder's ``cache=`` stands for.
 

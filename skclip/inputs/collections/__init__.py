@@ -1,1 +1,1 @@
-"""Collections of images on disk, by row: folders, tables, shards."""
+"""Collections of images on disk: folders, tables and shards, read row by row."""

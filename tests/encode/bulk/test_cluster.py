@@ -185,14 +185,14 @@ def test_a_worker_is_killed_on_the_way(scheduler, collection, expected, tmp_path
     # it is pickled by value, being no function of a module
     monkeypatch.setattr(cluster_module, "_embed", embed_or_die)
     out = tmp_path / "out"
-    written = embed_collection(collection, out, TINY, rows_per_shard=7, scheduler=scheduler)
+    written = embed_collection(collection, out, TINY, rows_per_part=7, scheduler=scheduler)
     assert died.exists()
     assert written == Written(N_FILES, 0, 1)
     check_whole(out, collection, expected)
     assert len(list(out.glob("part-*"))) == 9
     # the run that was cut short here goes on there, and the other way round
     (out / "part-00003.parquet").unlink()
-    written = embed_collection(collection, out, TINY, rows_per_shard=7)
+    written = embed_collection(collection, out, TINY, rows_per_part=7)
     assert written == Written(N_FILES, N_FILES - 7, 1)
     check_whole(out, collection, expected)
 

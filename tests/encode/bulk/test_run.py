@@ -27,7 +27,7 @@ from skclip.inputs.collections.collection import open_collection
 
 TINY = Recipe("skclip/tiny")
 N_FILES = 45
-OPTIONS = {"rows_per_shard": 10}  # five parts, the last one shorter
+OPTIONS = {"rows_per_part": 10}  # five parts, the last one shorter
 
 
 def unit_vectors(paths):
@@ -185,9 +185,9 @@ def test_all_kinds_of_inputs(folder, expected, tmp_path):
 def test_a_store_saves_the_work_of_another_run(folder, expected, tmp_path):
     collection = open_collection(mixed_inputs(folder, tmp_path))
     recipe = Recipe("skclip/tiny", cache=str(tmp_path / "store"))
-    for rows_per_shard in (10, 20):
-        out = tmp_path / f"out{rows_per_shard}"
-        embed_collection(collection, out, recipe, rows_per_shard=rows_per_shard)
+    for rows_per_part in (10, 20):
+        out = tmp_path / f"out{rows_per_part}"
+        embed_collection(collection, out, recipe, rows_per_part=rows_per_part)
         found = np.stack(pd.read_parquet(out)["vector"])
         np.testing.assert_allclose(found, expected[1], atol=1e-5)
     info = EmbeddingStore(tmp_path / "store").cache_info()
@@ -209,7 +209,7 @@ def fsync(stream):
 
 os.fsync = fsync
 bulk.embed_collection(
-    open_collection([sys.argv[1]]), sys.argv[2], bulk.Recipe("skclip/tiny"), rows_per_shard=10
+    open_collection([sys.argv[1]]), sys.argv[2], bulk.Recipe("skclip/tiny"), rows_per_part=10
 )
 """
 
@@ -269,7 +269,7 @@ def begun(collection, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "rows_per_shard", "message"),
+    ("recipe", "rows_per_part", "message"),
     [
         (
             Recipe("skclip/tiny", features="pooled"),
@@ -283,13 +283,13 @@ def begun(collection, tmp_path):
             10,
             r"prepare images \(fast .*, now exact .*\)",
         ),
-        (TINY, 11, r"rows_per_shard \(10, now 11\)"),
+        (TINY, 11, r"rows_per_part \(10, now 11\)"),
     ],
 )
-def test_another_recipe_is_refused(collection, begun, recipe, rows_per_shard, message):
+def test_another_recipe_is_refused(collection, begun, recipe, rows_per_part, message):
     before = times_of_parts(begun)
     with pytest.raises(ValueError, match=f"vectors of another run: .*{message}.*overwrite"):
-        embed_collection(collection, begun, recipe, rows_per_shard=rows_per_shard)
+        embed_collection(collection, begun, recipe, rows_per_part=rows_per_part)
     assert times_of_parts(begun) == before
 
 
@@ -307,6 +307,28 @@ def test_other_inputs_are_refused(folder, begun):
     ]:
         with pytest.raises(ValueError, match=message):
             embed_collection(open_collection(inputs), begun, TINY, **OPTIONS)
+
+
+def rewrite_with_the_old_key(part):
+    """Name `rows_per_part` in a part's metadata as earlier versions did."""
+    table = pq.read_table(part)
+    run = json.loads(table.schema.metadata[b"skclip"])
+    run["rows_per_shard"] = run.pop("rows_per_part")
+    table = table.replace_schema_metadata({"skclip": json.dumps(run)})
+    pq.write_table(table, part, use_dictionary=["error"])
+
+
+def test_parts_of_earlier_versions_are_recognized(collection, begun, expected):
+    for part in begun.glob("part-*"):
+        rewrite_with_the_old_key(part)
+    before = times_of_parts(begun)
+    with pytest.raises(ValueError, match=r"another rows_per_part \(10, now 11\)"):
+        embed_collection(collection, begun, TINY, rows_per_part=11)
+    assert embed_collection(collection, begun, TINY, **OPTIONS) == bulk.Written(N_FILES, 40, 0)
+    assert before.items() <= times_of_parts(begun).items()
+    check_whole(begun, expected)
+    metadata = pq.read_metadata(begun / "part-00004.parquet").metadata
+    assert json.loads(metadata[b"skclip"])["rows_per_part"] == 10
 
 
 def test_overwrite(collection, folder, begun):
@@ -359,8 +381,8 @@ def test_a_model_that_changes_on_the_way(collection, begun, monkeypatch):
 
 
 def test_bad_options(collection, tmp_path):
-    with pytest.raises(ValueError, match="rows_per_shard must be at least 1, got 0"):
-        embed_collection(collection, tmp_path / "out", TINY, rows_per_shard=0)
+    with pytest.raises(ValueError, match="rows_per_part must be at least 1, got 0"):
+        embed_collection(collection, tmp_path / "out", TINY, rows_per_part=0)
     with pytest.raises(ValueError, match="batch_size must be"):
         embed_collection(collection, tmp_path / "out", Recipe("skclip/tiny", batch_size=0))
     assert os.listdir(tmp_path) == []
