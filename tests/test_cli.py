@@ -16,6 +16,7 @@ from PIL import Image
 from skclip.checkpoints.resolve import DEFAULT_MODEL
 from skclip.cli import main as cli
 from skclip.encode.bulk import run as bulk
+from skclip.encode.bulk.recipe import Recipe
 
 PYTHON = [sys.executable, "-c"]
 
@@ -73,7 +74,7 @@ def test_options_reach_what_they_are_for(photos, monkeypatch, capsys):
         "n": 1,
         "ids": ["a"],
         "out": "o",
-        "recipe": bulk.Recipe("m", "pooled", False, 7, "cpu", "bfloat16", 3, "c", "exact", True),
+        "recipe": Recipe("m", "pooled", False, 7, "cpu", "bfloat16", 3, "c", "exact", True),
         "rows_per_part": 9,
         "scheduler": "tcp://a:1",
         "overwrite": True,
@@ -84,8 +85,8 @@ def test_options_reach_what_they_are_for(photos, monkeypatch, capsys):
 def test_defaults_are_those_of_the_function(monkeypatch, photos, capsys):
     options = cli._parser().parse_args(["embed", "photos", "--out", "o"])
     assert options.model == DEFAULT_MODEL
-    for field in vars(bulk.Recipe()).keys() - {"n_jobs", "cache"}:
-        assert getattr(options, field) == getattr(bulk.Recipe, field)
+    for field in vars(Recipe()).keys() - {"n_jobs", "cache"}:
+        assert getattr(options, field) == getattr(Recipe, field)
     assert options.n_jobs is options.cache is options.scheduler is None
     default = inspect.signature(bulk.embed_collection).parameters["rows_per_part"].default
     assert options.rows_per_part == default

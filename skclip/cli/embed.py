@@ -128,7 +128,8 @@ def run(options):
         0, even if some images could not be read.
     """
     # imported here, so that --help does not wait for torch
-    from skclip.encode.bulk.run import Recipe, embed_collection
+    from skclip.encode.bulk.recipe import Recipe
+    from skclip.encode.bulk.run import embed_collection
     from skclip.inputs.collections.collection import open_collection
 
     collection = open_collection(options.inputs, column=options.column, id_column=options.id_column)

@@ -5,6 +5,7 @@ import warnings
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from skclip.checkpoints.resolve import list_models
 
@@ -47,7 +48,7 @@ def cluster(address, recipe):
     caller, so workers need the images and the model, but no folder to write to.
     """
     try:
-        from dask.distributed import Client, KilledWorker, as_completed
+        from dask.distributed import Client, KilledWorker
     except ImportError as error:
         raise ImportError(
             "a Dask scheduler needs dask.distributed; install it with: pip install 'skclip[dask]'"
@@ -57,22 +58,6 @@ def cluster(address, recipe):
         client = Client(address, set_as_default=False)
     except OSError as error:
         raise OSError(f"no Dask scheduler answers at {address!r}: {error}") from error
-
-    def embed_all(jobs, advance):
-        def submit():
-            for key, images in jobs:
-                future = client.submit(_embed, recipe, images, described, pure=False)
-                keys[future] = key
-                completed.add(future)
-                if len(keys) >= _PARTS_PER_WORKER * max(len(client.nthreads()), 1):
-                    return
-
-        keys, completed = {}, as_completed(loop=client.loop)
-        submit()
-        for future in completed:
-            yield keys.pop(future), future.result()
-            future.release()
-            submit()
 
     with client:
         if not client.nthreads():
@@ -86,7 +71,7 @@ def cluster(address, recipe):
             described = client.submit(_check, recipe, pure=False).result()
             # whatever device a worker has
             recipe = replace(recipe, dtype=described["dtype"])
-            yield described, embed_all
+            yield described, partial(_embed_all, client, recipe, described)
         except KilledWorker as error:
             raise OSError(
                 f"the same images were on every worker that died ({error}); start workers with "
@@ -94,6 +79,31 @@ def cluster(address, recipe):
             ) from error
         except CancelledError as error:
             raise OSError(f"the connection to the Dask scheduler at {address!r} broke") from error
+
+
+def _embed_all(client, recipe, described, jobs, advance):
+    """Yield (key, what the recipe's `embed` returns), in the order of completion.
+
+    `advance` is not called: the workers do not say how far they are.
+    """
+    from dask.distributed import as_completed
+
+    keys, completed = {}, as_completed(loop=client.loop)
+    _submit(client, recipe, described, jobs, keys, completed)
+    for future in completed:
+        yield keys.pop(future), future.result()
+        future.release()
+        _submit(client, recipe, described, jobs, keys, completed)
+
+
+def _submit(client, recipe, described, jobs, keys, completed):
+    """Submit jobs until each worker has enough to do."""
+    for key, images in jobs:
+        future = client.submit(_embed, recipe, images, described, pure=False)
+        keys[future] = key
+        completed.add(future)
+        if len(keys) >= _PARTS_PER_WORKER * max(len(client.nthreads()), 1):
+            return
 
 
 def _check(recipe):

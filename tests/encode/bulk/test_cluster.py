@@ -18,7 +18,8 @@ from dask.distributed import Client, LocalCluster
 from PIL import Image
 
 from skclip.encode.bulk import cluster as cluster_module
-from skclip.encode.bulk.run import Recipe, Written, embed_collection
+from skclip.encode.bulk.recipe import Recipe
+from skclip.encode.bulk.run import Written, embed_collection
 from skclip.encode.encoder import load_encoder
 from skclip.encode.images import embed_images
 from skclip.estimators.image_embedder import CLIPImageEmbedder

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from skclip.encode.bulk import run as bulk
-from skclip.encode.bulk.run import Recipe, embed_collection
+from skclip.encode.bulk import parts as parts_module
+from skclip.encode.bulk.recipe import Recipe
+from skclip.encode.bulk.run import Written, embed_collection
 from skclip.encode.cache.disk import EmbeddingStore
 from skclip.encode.encoder import load_encoder
 from skclip.encode.images import embed_images
@@ -75,7 +76,7 @@ def times_of_parts(out):
 def test_what_readers_find(collection, expected, tmp_path):
     out = tmp_path / "new" / "vectors.parquet"
     written = embed_collection(collection, out, TINY, **OPTIONS)
-    assert written == bulk.Written(N_FILES, 0, 0)
+    assert written == Written(N_FILES, 0, 0)
     check_whole(out, expected)
     assert sorted(times_of_parts(out)) == [f"part-{i:05}.parquet" for i in range(5)]
     schema = ds.dataset(out).schema
@@ -116,7 +117,7 @@ def test_unreadable_files_have_an_error_and_no_vector(odd_files, tmp_path):
     vectors = unit_vectors(good)
     np.testing.assert_allclose(found[readable], vectors, atol=1e-5)
     again = embed_collection(collection, tmp_path / "out", TINY, **OPTIONS)
-    assert again == bulk.Written(len(readable), len(readable), written.n_errors)
+    assert again == Written(len(readable), len(readable), written.n_errors)
 
 
 def test_a_part_without_a_readable_file(tmp_path):
@@ -223,14 +224,14 @@ def test_killed_and_resumed(collection, folder, expected, tmp_path):
     assert len(before) == 2
     assert ".part-00002.parquet.tmp" in os.listdir(out)
     written = embed_collection(collection, out, TINY, **OPTIONS)
-    assert written == bulk.Written(N_FILES, 20, 0)
+    assert written == Written(N_FILES, 20, 0)
     check_whole(out, expected)
     assert before.items() <= times_of_parts(out).items()
 
 
 def test_a_failed_write_leaves_nothing(collection, expected, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(bulk.os, "fsync", full_disk)
+        patch.setattr(parts_module.os, "fsync", full_disk)
         with pytest.raises(OSError, match="No space left"):
             embed_collection(collection, tmp_path / "out", TINY, **OPTIONS)
     assert not (tmp_path / "out").exists()
@@ -324,7 +325,7 @@ def test_parts_of_earlier_versions_are_recognized(collection, begun, expected):
     before = times_of_parts(begun)
     with pytest.raises(ValueError, match=r"another rows_per_part \(10, now 11\)"):
         embed_collection(collection, begun, TINY, rows_per_part=11)
-    assert embed_collection(collection, begun, TINY, **OPTIONS) == bulk.Written(N_FILES, 40, 0)
+    assert embed_collection(collection, begun, TINY, **OPTIONS) == Written(N_FILES, 40, 0)
     assert before.items() <= times_of_parts(begun).items()
     check_whole(begun, expected)
     metadata = pq.read_metadata(begun / "part-00004.parquet").metadata
@@ -334,7 +335,7 @@ def test_parts_of_earlier_versions_are_recognized(collection, begun, expected):
 def test_overwrite(collection, folder, begun):
     one = open_collection([folder / "000.png"])
     written = embed_collection(one, begun, TINY, overwrite=True)
-    assert written == bulk.Written(1, 0, 0)
+    assert written == Written(1, 0, 0)
     assert list(times_of_parts(begun)) == ["part-00000.parquet"]
     with pytest.raises(ValueError, match="features must be"):
         embed_collection(collection, begun, Recipe("skclip/tiny", features="x"), overwrite=True)
