@@ -16,7 +16,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Written:
-    """What a run leaves: its rows, how many of them were there before, and how many have an error."""
+    """The number of rows in all, of those there before the run, and of those with an error."""
 
     n_rows: int
     n_rows_before: int

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from skclip.encode import images as images_module
 from skclip.encode.bulk import parts as parts_module
 from skclip.encode.bulk.recipe import Recipe
 from skclip.encode.bulk.run import Written, embed_collection
@@ -94,7 +95,8 @@ def test_what_readers_find(collection, expected, tmp_path):
 def test_options_of_the_recipe(collection, expected, tmp_path):
     recipe = Recipe("skclip/tiny", features="pooled", normalize=False, batch_size=7, n_jobs=1)
     embed_collection(collection, tmp_path / "out", recipe)
-    pooled = embed_images(load_encoder("skclip/tiny"), expected[0], features="pooled")
+    encoder = load_encoder("skclip/tiny")
+    pooled = embed_images(encoder, expected[0], features="pooled", normalize=False)
     found = np.stack(pd.read_parquet(tmp_path / "out")["vector"])
     np.testing.assert_allclose(found, pooled, atol=1e-4)
 
@@ -134,16 +136,16 @@ def test_equal_paths_of_a_table_are_read_once(folder, expected, tmp_path, monkey
     (tmp_path / "x.csv").write_text(
         "\n".join(["image", *names[:2], "nowhere", *names[2:], "nowhere"])
     )
-    asked = []
-    embed = bulk.embed_readable_images
+    read = []
+    read_item = images_module.read_item
 
-    def counting(encoder, images, **options):
-        asked.append(len(images))
-        return embed(encoder, images, **options)
+    def counting(items, prepare_image, position):
+        read.append(position)
+        return read_item(items, prepare_image, position)
 
-    monkeypatch.setattr(bulk, "embed_readable_images", counting)
+    monkeypatch.setattr(images_module, "read_item", counting)
     embed_collection(open_collection([tmp_path / "x.csv"]), tmp_path / "out", TINY)
-    assert asked == [1, 3]  # the first is the trial of the options
+    assert sorted(read) == [0, 0, 1, 2]  # one of them for the trial of the options
     frame = pd.read_parquet(tmp_path / "out")
     assert frame["error"].notna().tolist() == [False, False, True, False, False, False, True]
     found = np.stack(frame["vector"][frame["error"].isna()])
@@ -198,7 +200,8 @@ def test_a_store_saves_the_work_of_another_run(folder, expected, tmp_path):
 # in the middle of the third part's writing
 KILLED = """
 import os, signal, sys
-from skclip.encode.bulk import run as bulk
+from skclip.encode.bulk.recipe import Recipe
+from skclip.encode.bulk.run import embed_collection
 from skclip.inputs.collections.collection import open_collection
 
 calls = []
@@ -209,8 +212,8 @@ def fsync(stream):
         os.kill(os.getpid(), signal.SIGKILL)
 
 os.fsync = fsync
-bulk.embed_collection(
-    open_collection([sys.argv[1]]), sys.argv[2], bulk.Recipe("skclip/tiny"), rows_per_part=10
+embed_collection(
+    open_collection([sys.argv[1]]), sys.argv[2], Recipe("skclip/tiny"), rows_per_part=10
 )
 """
 
