@@ -1,16 +1,14 @@
 """One image as a user has it -> the pixels that the model takes, with the fastest safe decoder."""
 
-import importlib.util
 import io
 import struct
 from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from skclip._torch_compat import jpeg_operator
 from skclip.encode.preprocess import can_resize_fast, resize_and_crop, resize_and_crop_fast
 from skclip.inputs.decode import orientation
 from skclip.inputs.images import read_image
@@ -122,30 +120,10 @@ def _jpeg_kind(image, content):
 def _decode_jpeg(content):
     """Return the pixels (height, width, 3) of a JPEG file, as they are stored, or None."""
     try:
-        pixels = _jpeg_operator()(torch.frombuffer(content, dtype=torch.uint8), _RGB, False)
+        pixels = jpeg_operator()(torch.frombuffer(content, dtype=torch.uint8), _RGB, False)
     except RuntimeError:
         return None
     return pixels.permute(1, 2, 0).numpy()
-
-
-@cache
-def _jpeg_operator():
-    """Return torchvision's JPEG decoder, or None.
-
-    Its function in ``torchvision.io`` warns that it is deprecated, and importing torchvision takes
-    a second and more, so the operator's library is loaded by itself.
-    """
-    try:
-        spec = importlib.util.find_spec("torchvision")
-        for folder in spec.submodule_search_locations:
-            for name in ("image_stable", "image"):
-                for path in (Path(folder) / (name + suffix) for suffix in EXTENSION_SUFFIXES):
-                    if path.exists():
-                        torch.ops.load_library(path)
-        return torch.ops.image.decode_jpeg
-    # not installed, built without it, or for another torch, which shows in several ways
-    except Exception:
-        return None
 
 
 @cache
@@ -155,7 +133,7 @@ def _jpeg_kinds():
     The versions of libjpeg that the two bring along differ. Those that are unlike in progressive
     files of which the last scans are missing may be so in damaged ones.
     """
-    if _jpeg_operator() is None:
+    if jpeg_operator() is None:
         return ()
     noise = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
     stream = io.BytesIO()

@@ -1,5 +1,6 @@
 """The fast way from a file to pixels, against Pillow's."""
 
+import importlib.util
 import io
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from odd_files import write_orientations
 from PIL import Image, ImageFile
 
+from skclip._torch_compat import jpeg_operator
 from skclip.encode import reading
 from skclip.encode.preprocess import can_resize_fast, resize_and_crop
 from skclip.encode.reading import read_pixels
@@ -234,9 +236,9 @@ def test_without_torchvision(monkeypatch):
     def find_spec(name):
         raise ValueError(name)
 
-    monkeypatch.setattr(reading.importlib.util, "find_spec", find_spec)
-    assert reading._jpeg_operator.__wrapped__() is None
-    monkeypatch.setattr(reading, "_jpeg_operator", lambda: None)
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    assert jpeg_operator.__wrapped__() is None
+    monkeypatch.setattr(reading, "jpeg_operator", lambda: None)
     assert reading._jpeg_kinds.__wrapped__() == ()
     monkeypatch.setattr(reading, "_jpeg_kinds", lambda: ())
     check_alike(jpeg())
@@ -251,7 +253,7 @@ def test_where_torch_is_slow_everything_is_exact(processor, monkeypatch):
 
 
 def test_decoders_that_differ_are_not_used(monkeypatch):
-    monkeypatch.setattr(reading, "_jpeg_operator", lambda: "any")
+    monkeypatch.setattr(reading, "jpeg_operator", lambda: "any")
     monkeypatch.setattr(reading, "_decoded_alike", lambda content: False)
     assert reading._jpeg_kinds.__wrapped__() == ()
     outcomes = iter([True, False])
