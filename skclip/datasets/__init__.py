@@ -1,4 +1,4 @@
-"""Data sets that need no network, in scikit-learn's manner."""
+"""Generators of data sets, in the style of scikit-learn's ``make_*`` functions."""
 
 from skclip.datasets.drawing.palette import COLORS
 from skclip.datasets.glyphs import make_glyphs

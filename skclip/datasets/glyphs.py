@@ -8,13 +8,13 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
 from skclip._sklearn_compat import Interval, StrOptions, validate_params
-from skclip.datasets.captions import glyph_caption, nouns_of
+from skclip.datasets.drawing.captions import glyph_caption, nouns_of
 from skclip.datasets.drawing.fonts import draw_typeset, has_glyphs, load_font, typeset
 from skclip.datasets.drawing.palette import COLORS, brightness
-from skclip.datasets.drawing.rendering import develop, paint
-from skclip.datasets.drawing.strokes import draw_handwritten, ways_of
+from skclip.datasets.drawing.rendering import colorize, resize_and_degrade
+from skclip.datasets.drawing.strokes import allographs_of, draw_handwritten
 
-# Drawings are made in blocks: many enough for numpy, few enough for the cache and the memory.
+# drawings are made in blocks, large enough for numpy, small enough for memory and CPU caches
 _BLOCK = 256
 
 
@@ -26,19 +26,19 @@ _LOOKS = {
 
 
 def _stroke_words(pen):
-    """Adjectives for a pen's width, a fraction of the height; a typeset text's is NaN."""
+    """Return adjectives for a pen width, a fraction of the height; NaN for typeset text."""
     if pen > 0.16:
         return ("bold", "thick")
     return ("thin",) if pen < 0.08 else ()
 
 
 def _choose_colors(n_samples, colored, rng):
-    """Colours of ink and ground (n_samples, 3) and their names."""
+    """Choose foreground and background colors, each (n_samples, 3), and their names."""
     kinds = rng.uniform(size=n_samples)
     shades = rng.uniform(size=(n_samples, 2))
     choices = rng.randint(len(COLORS), size=(n_samples, 2))
     palette = list(COLORS)
-    inks, grounds, names = [], [], []
+    foregrounds, backgrounds, names = [], [], []
     for kind, (shade, other_shade), (first, second) in zip(kinds, shades, choices, strict=True):
         light, dark = (255 - 70 * shade**2,) * 3, (70 * other_shade**2,) * 3
         if kind >= colored:
@@ -51,46 +51,46 @@ def _choose_colors(n_samples, colored, rng):
                 pair = {one: COLORS[one]}
                 pair |= {"black": dark} if brightness(pair[one]) > 110 else {"white": light}
             swapped = other_shade < 0.3
-        (ink_name, ink), (ground_name, ground) = list(pair.items())[:: -1 if swapped else 1]
-        inks.append(ink)
-        grounds.append(ground)
-        names.append((ink_name, ground_name))
-    return np.array(inks, float), np.array(grounds, float), names
+        (name, color), (other_name, other_color) = list(pair.items())[:: -1 if swapped else 1]
+        foregrounds.append(color)
+        backgrounds.append(other_color)
+        names.append((name, other_name))
+    return np.array(foregrounds, float), np.array(backgrounds, float), names
 
 
-def _choose_sources(texts, style, fonts):
-    """For each text whether the hand knows it, and the fonts that have it."""
+def _find_sources(texts, style, fonts):
+    """Return whether each text can be handwritten, and the loaded fonts that can draw it."""
     for text in texts:
         if not isinstance(text, str):
             raise TypeError(f"The 'characters' must be strings. Got {text!r} among them.")
         if not text.strip() or not text.isprintable():
             raise ValueError(
-                f"The 'characters' hold {text!r}, of which nothing can be seen; leave it out."
+                f"The 'characters' contain {text!r}, which would be invisible; leave it out."
             )
     if not texts:
         raise ValueError("The 'characters' are empty; pass at least one to draw.")
-    written = [style != "typeset" and all(map(ways_of, text)) for text in texts]
-    faces = [] if style == "handwritten" else [load_font(path) for path in fonts or [None]]
-    typefaces = [[face for face in faces if has_glyphs(face, text)] for text in texts]
-    missing = [t for t, w, f in zip(texts, written, typefaces, strict=True) if not (w or f)]
+    handwritable = [style != "typeset" and all(map(allographs_of, text)) for text in texts]
+    loaded = [] if style == "handwritten" else [load_font(path) for path in fonts or [None]]
+    fonts_of = [[font for font in loaded if has_glyphs(font, text)] for text in texts]
+    missing = [t for t, h, f in zip(texts, handwritable, fonts_of, strict=True) if not (h or f)]
     if missing:
         raise ValueError(
-            f"The 'characters' {missing} cannot be drawn with style={style!r}: the hand knows "
-            "digits and ASCII letters, and no font given has the others. Leave them out, or pass "
-            "'fonts' that have them."
+            f"The 'characters' {missing} cannot be drawn with style={style!r}: only digits "
+            "and ASCII letters can be handwritten, and no font given has the others. Leave them "
+            "out, or pass 'fonts' that have them."
         )
-    return np.array(written), typefaces
+    return np.array(handwritable), fonts_of
 
 
-def _draw(texts, by_hand, typeset_in_font, canvas, rng, distortion):
+def _draw(texts, by_hand, typeset_text, canvas, rng, distortion):
     """Draw some texts by hand and the others in a font.
 
     Parameters
     ----------
     texts : list of str
     by_hand : ndarray of shape (n_texts,), dtype bool
-    typeset_in_font : callable
-        From a text and a number in [0, 1), which chooses among its fonts, to a picture.
+    typeset_text : callable
+        Called with a text and a number in [0, 1) that selects one of its fonts; returns a picture.
     canvas : int
         Side of a drawing, in pixels.
     rng : RandomState
@@ -101,7 +101,7 @@ def _draw(texts, by_hand, typeset_in_font, canvas, rng, distortion):
     masks : ndarray of shape (n_texts, canvas, canvas), dtype uint8
         Ink, 0 to 255.
     pens : ndarray of shape (n_texts,)
-        Pen widths, as fractions of the height of the writing; NaN in a font.
+        Pen widths, as fractions of the height of the writing; NaN for typeset texts.
     """
     masks = np.empty((len(texts), canvas, canvas), np.uint8)
     pens = np.full(len(texts), np.nan)
@@ -111,7 +111,7 @@ def _draw(texts, by_hand, typeset_in_font, canvas, rng, distortion):
     in_font = np.flatnonzero(~by_hand)
     if len(in_font):
         shares = rng.uniform(size=len(in_font))
-        pictures = [typeset_in_font(texts[k], s) for k, s in zip(in_font, shares, strict=True)]
+        pictures = [typeset_text(texts[k], s) for k, s in zip(in_font, shares, strict=True)]
         masks[in_font] = draw_typeset(pictures, canvas, rng, distortion)
     return masks, pens
 
@@ -147,55 +147,55 @@ def make_glyphs(
     Parameters
     ----------
     n_samples : int, default=100
-        Number of pictures.
+        Number of images.
     characters : str or list of str, default="0123456789"
-        What to draw: every character of a str, or every string of a list; strings of several
+        What to draw: the characters of a str, or the strings of a list. Strings of several
         characters are drawn as words or numbers.
     style : {"both", "typeset", "handwritten"}, default="both"
-        Typeset in a font, drawn with a pen, or either with equal chance. Digits and ASCII letters
-        are known by hand; with "both", everything else is typeset.
+        Typeset in a font, drawn with a pen, or either with equal probability. Only digits and ASCII
+        letters can be handwritten; with "both", everything else is typeset.
     fonts : list of str, default=None
-        Paths of TrueType or OpenType fonts; those without a glyph for a character are left out
-        for it. None draws with the font that comes with Pillow.
+        Paths of TrueType or OpenType fonts; a character is drawn only with those that have a glyph
+        for it. None means the font that comes with Pillow.
     image_size : int, default=64
-        Height and width of a picture, in pixels.
+        Height and width of an image, in pixels.
     pixelate : float, default=0.5
-        Fraction of the pictures that pass through a coarse grid with 17 grey levels: 8 to 16
-        pixels for one character, 16 for two, 32 for more.
+        Fraction of the images that are reduced to a coarse grid with 17 gray levels, and enlarged
+        again: 8 to 16 cells a side for one character, 16 for two, 32 for more.
     distortion : float, default=1.0
-        Strength of slant, rotation, bending and the hand's jitter; 0 for none.
+        Strength of slant, rotation, bending and of the jitter of handwriting; 0 for none.
     colored : float, default=0.3
-        Fraction of the pictures in colour; the others are light on dark or dark on light.
+        Fraction of the images in color; the others are light on dark or dark on light.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for the same pictures and captions in every call.
+        Pass an int for the same images and captions in every call.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         images : ndarray of shape (n_samples, image_size, image_size, 3), dtype uint8
-            RGB pictures.
+            RGB images.
         captions : list of str
-            One caption per picture.
+            One caption per image.
         target : ndarray of shape (n_samples,)
-            The text drawn, as str.
+            The drawn text, a str.
         styles : ndarray of shape (n_samples,)
             "typeset" or "handwritten".
 
     Raises
     ------
     ValueError
-        When a character can be drawn neither by hand nor in one of the fonts, or a font cannot
+        If a character can be neither handwritten nor typeset in one of the fonts, or a font cannot
         be read.
     TypeError
-        When ``characters`` holds something other than a str.
+        If ``characters`` contains anything but str.
 
     Notes
     -----
-    A handwritten character is a smooth curve (a Catmull-Rom spline [1]_) through the control
-    points of one of several ways of writing it, blended between extreme shapes, bent and slanted,
-    and drawn with pens from thin to thick.
+    A handwritten character is a smooth curve (a Catmull-Rom spline [1]_) through control points,
+    drawn with a pen that is thin or thick. The control points are those of one of its allographs
+    (the ways of writing a character): a blend of that allograph's extreme shapes, bent and slanted.
 
-    Pixelated pictures are made as the 8 x 8 digits of the UCI repository were [2]_: the ink is
+    Pixelated images are made in the way of the 8 x 8 digits of the UCI repository [2]_: the ink is
     counted in the cells of a grid.
 
     References
@@ -218,40 +218,40 @@ def make_glyphs(
     """
     rng = check_random_state(random_state)
     texts = list(characters)
-    written, typefaces = _choose_sources(texts, style, fonts)
-    printed = np.array([bool(faces) for faces in typefaces])
+    handwritable, fonts_of = _find_sources(texts, style, fonts)
+    typesettable = np.array([bool(loaded) for loaded in fonts_of])
     lengths = np.array([len(text) for text in texts])
     nouns = [nouns_of(text) for text in texts]
-    typefaces = dict(zip(texts, typefaces, strict=True))
-    master = cache(typeset)
+    fonts_of = dict(zip(texts, fonts_of, strict=True))
+    typeset_once = cache(typeset)
 
-    def typeset_in_font(text, share):
-        faces = typefaces[text]
-        return master(faces[int(share * len(faces))], text)
+    def typeset_text(text, share):
+        candidates = fonts_of[text]
+        return typeset_once(candidates[int(share * len(candidates))], text)
 
     chosen = rng.randint(len(texts), size=n_samples)
-    by_hand = written[chosen] & (~printed[chosen] | (rng.uniform(size=n_samples) < 0.5))
+    by_hand = handwritable[chosen] & (~typesettable[chosen] | (rng.uniform(size=n_samples) < 0.5))
     images = np.empty((n_samples, image_size, image_size, 3), np.uint8)
     captions = []
     for start in range(0, n_samples, _BLOCK):
-        which, hand = chosen[start : start + _BLOCK], by_hand[start : start + _BLOCK]
-        size = len(which)
-        drawn = [texts[w] for w in which]
-        masks, pens = _draw(drawn, hand, typeset_in_font, 2 * image_size, rng, distortion)
+        indices, hand = chosen[start : start + _BLOCK], by_hand[start : start + _BLOCK]
+        size = len(indices)
+        drawn = [texts[i] for i in indices]
+        masks, pens = _draw(drawn, hand, typeset_text, 2 * image_size, rng, distortion)
         coarse = rng.uniform(size=size) < pixelate
-        pictures, looks = develop(masks, lengths[which], image_size, coarse, rng)
-        inks, grounds, color_names = _choose_colors(size, colored, rng)
+        pictures, looks = resize_and_degrade(masks, lengths[indices], image_size, coarse, rng)
+        foregrounds, backgrounds, color_names = _choose_colors(size, colored, rng)
         noise = np.where(rng.uniform(size=size) < 0.2, rng.uniform(2, 20, size), 0)
-        images[start : start + size] = paint(pictures, inks, grounds, noise, rng)
+        images[start : start + size] = colorize(pictures, foregrounds, backgrounds, noise, rng)
         random = Random(int(rng.randint(2**31 - 1)))
-        for k, w in enumerate(which):
+        for k, i in enumerate(indices):
             facts = {
                 "handwritten": hand[k],
                 "look": _LOOKS[looks[k]],
                 "stroke": _stroke_words(pens[k]),
                 "colors": color_names[k],
             }
-            captions.append(glyph_caption(nouns[w], facts, random))
+            captions.append(glyph_caption(nouns[i], facts, random))
     return Bunch(
         images=images,
         captions=captions,

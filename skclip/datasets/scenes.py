@@ -1,4 +1,4 @@
-"""Drawn scenes of coloured shapes with captions."""
+"""Drawn scenes of colored shapes with captions."""
 
 import math
 from itertools import product
@@ -10,14 +10,14 @@ from PIL import Image, ImageChops, ImageDraw
 from sklearn.utils import Bunch, check_random_state
 
 from skclip._sklearn_compat import Interval, validate_params
-from skclip.datasets.captions import pick, scene_caption
+from skclip.datasets.drawing.captions import pick, scene_caption
 from skclip.datasets.drawing.palette import COLORS, SIZES, TEXTURES, brightness
 
 _SUPERSAMPLING = 3
 
 
-def _regular(n_corners, phase=0.0, inner=None):
-    """Corners of a regular polygon, or of a star with an inner radius, in the unit circle."""
+def _regular_polygon(n_corners, phase=0.0, inner=None):
+    """Return the corners of a regular polygon of radius 1, or of a star with an inner radius."""
     points = []
     n_points = n_corners if inner is None else 2 * n_corners
     for k in range(n_points):
@@ -45,8 +45,8 @@ def _heart(n_points=40):
 
 
 def _crescent(n_points=20):
-    # Two arcs between the same two tips: the outer on the unit circle, the inner on a circle
-    # moved to the right.
+    # two arcs between the same two tips: the outer one on the unit circle, the inner one on a
+    # circle shifted to the right
     tip, shift = 0.9, 0.45
     inner = math.hypot(math.cos(tip) - shift, math.sin(tip))
     start = math.atan2(math.sin(tip), math.cos(tip) - shift)
@@ -65,8 +65,8 @@ _CORNERS = {
     "rectangle": [(-1.0, -0.5), (1.0, -0.5), (1.0, 0.5), (-1.0, 0.5)],
     "triangle": [(0.0, -0.95), (0.98, 0.8), (-0.98, 0.8)],
     "diamond": [(0.0, -1.0), (0.7, 0.0), (0.0, 1.0), (-0.7, 0.0)],
-    "hexagon": _regular(6, phase=math.pi / 6),
-    "star": _regular(5, inner=0.42),
+    "hexagon": _regular_polygon(6, phase=math.pi / 6),
+    "star": _regular_polygon(5, inner=0.42),
     "cross": [
         (sx * x, sy * y)
         for sx, sy, corner in (
@@ -94,7 +94,7 @@ SHAPES = tuple(_CORNERS)
 """Shape names of the drawn scenes."""
 
 
-def _place(corners, center, radius, cos, sin):
+def _transform(corners, center, radius, cos, sin):
     cx, cy = center
     return [
         (cx + radius * (cos * x - sin * y), cy + radius * (sin * x + cos * y)) for x, y in corners
@@ -128,7 +128,7 @@ def _draw_checks(draw, step, offset, side):
 
 
 def _draw_pattern(texture, radius, side, random):
-    """A square filled with stripes, dots or checks, mode "L"."""
+    """Return a square filled with stripes, dots or checks, in mode "L"."""
     pattern = Image.new("L", (side, side))
     draw = ImageDraw.Draw(pattern)
     step = max(radius * (0.36 + 0.16 * random.random()), 2.6 * _SUPERSAMPLING)
@@ -147,7 +147,9 @@ def _draw_object(canvas, item, random):
     radius = item["radius"] * _SUPERSAMPLING
     half = math.ceil(radius * 1.1) + 1
     turn = (random.random() - 0.5) * 0.4
-    outline = _place(_CORNERS[item["shape"]], (half, half), radius, math.cos(turn), math.sin(turn))
+    outline = _transform(
+        _CORNERS[item["shape"]], (half, half), radius, math.cos(turn), math.sin(turn)
+    )
     closed = [*outline, *outline[:2]]
     mask = Image.new("L", (2 * half, 2 * half))
     if item["texture"] == "outlined":
@@ -158,11 +160,11 @@ def _draw_object(canvas, item, random):
     if item["texture"] in ("striped", "dotted", "checkered"):
         pattern = _draw_pattern(item["texture"], radius, 2 * half, random)
         mask = ImageChops.multiply(mask, pattern)
-        # A rim keeps the shape legible under its texture.
+        # an outline keeps the shape recognizable under its texture
         width = max(round(0.08 * radius), _SUPERSAMPLING)
         ImageDraw.Draw(mask).line(closed, fill=255, width=width)
-    where = [round(item[axis] * _SUPERSAMPLING) - half for axis in "xy"]
-    canvas.paste(item["rgb"], tuple(where), mask)
+    corner = [round(item[axis] * _SUPERSAMPLING) - half for axis in "xy"]
+    canvas.paste(item["rgb"], tuple(corner), mask)
 
 
 def _jitter(rgb, amount, random):
@@ -172,7 +174,7 @@ def _jitter(rgb, amount, random):
 
 
 def _choose_background(colors, random):
-    """A neutral or faintly tinted colour that stands out from all objects; and its name."""
+    """Return name and RGB of a neutral or faintly tinted color that contrasts with all objects."""
     for _ in range(20):
         kind = random.random()
         if kind < 0.4:
@@ -191,7 +193,7 @@ _RADII = {"small": (0.09, 0.125), "medium": (0.15, 0.2), "large": (0.23, 0.3)}
 
 
 def _lay_out(count, image_size, random):
-    """Sizes and places of objects that do not overlap, as (size name, radius, x, y)."""
+    """Choose sizes and positions of objects that do not overlap, as (size name, radius, x, y)."""
     while True:
         placed = []
         for _ in range(count):
@@ -219,9 +221,9 @@ def _choose_texture(random):
 
 
 def _choose_objects(n_objects, pairs, image_size, random):
-    """Attributes of one scene's objects: one group of equals, or several different ones."""
+    """Choose the objects of one scene: several equal ones, or different ones."""
     low, high = n_objects
-    # The smaller of two draws: few objects are more frequent than many.
+    # the smaller of two draws makes few objects more frequent than many
     share = min(random.random(), random.random())
     count = low + int(share * (high - low + 1))
     alike = count > 1 and random.random() < 0.4
@@ -252,7 +254,7 @@ def _choose_objects(n_objects, pairs, image_size, random):
 
 
 def _check_pairs(exclude_pairs):
-    """Pairs of colour and shape that are left to draw."""
+    """Return the pairs of color and shape that may be drawn."""
     pairs = [(color, shape) for color in COLORS for shape in SHAPES]
     if exclude_pairs is None:
         return pairs
@@ -290,38 +292,38 @@ def make_scenes(
     image_size=64,
     random_state=None,
 ):
-    """Draw scenes of coloured shapes, each with a caption.
+    """Draw scenes of colored shapes, each with a caption.
 
     Parameters
     ----------
     n_samples : int, default=100
-        Number of pictures.
+        Number of images.
     n_objects : tuple of two int, default=(1, 4)
-        Smallest and largest number of objects in a picture; at most 6.
+        Smallest and largest number of objects in an image; at most 6.
     exclude_pairs : array-like of shape (n_pairs, 2) or set of (str, str), default=None
-        Pairs of a colour (of ``COLORS``) and a shape (of ``SHAPES``) that are never drawn, so
-        that a model can be asked for pairs that it has never seen.
+        Pairs of a color (of ``COLORS``) and a shape (of ``SHAPES``) that are never drawn, so that
+        a model can be tested on pairs that it has never seen.
     image_size : int, default=64
-        Height and width of a picture, in pixels.
+        Height and width of an image, in pixels.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for the same pictures and captions in every call.
+        Pass an int for the same images and captions in every call.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         images : ndarray of shape (n_samples, image_size, image_size, 3), dtype uint8
-            RGB pictures.
+            RGB images.
         captions : list of str
-            One caption per picture.
+            One caption per image.
         objects : list of list of dict
-            What was drawn: color, shape, texture and size (names), centre x and y and radius
+            What was drawn: color, shape, texture and size (names), x and y of the center and radius
             (pixels).
 
     Raises
     ------
     ValueError
-        When ``n_objects`` is no such pair, or ``exclude_pairs`` holds an unknown name or leaves
-        nothing to draw.
+        If ``n_objects`` is not a pair of integers between 1 and 6 in ascending order, or
+        ``exclude_pairs`` contains an unknown name or leaves no pair to draw.
 
     Examples
     --------
@@ -348,12 +350,12 @@ def make_scenes(
     for k in range(n_samples):
         items = _choose_objects((low, high), pairs, image_size, random)
         colors = {item["color"]: _jitter(COLORS[item["color"]], 14, random) for item in items}
-        ground_name, ground = _choose_background(list(colors.values()), random)
-        canvas = Image.new("RGB", (image_size * _SUPERSAMPLING,) * 2, ground)
+        background_name, background = _choose_background(list(colors.values()), random)
+        canvas = Image.new("RGB", (image_size * _SUPERSAMPLING,) * 2, background)
         for item in items:
             _draw_object(canvas, item | {"rgb": colors[item["color"]]}, random)
         images[k] = canvas.reduce(_SUPERSAMPLING)
-        captions.append(scene_caption(items, ground_name, image_size, random))
+        captions.append(scene_caption(items, background_name, image_size, random))
         scenes.append(items)
     noisy = np.flatnonzero(rng.uniform(size=n_samples) < 0.2)
     for k in noisy:

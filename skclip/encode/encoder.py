@@ -19,7 +19,11 @@ from skclip.encode.preprocess import normalize
 from skclip.encode.protocol import Encoder, check_fingerprint, check_pictures, is_encoder
 from skclip.encode.reading import read_pixels
 from skclip.inputs.items import as_item
-from skclip.model.inference import InferenceText, Target, image_tower_for_inference
+from skclip.model.inference import (
+    InferenceTextTransformer,
+    WeightFormat,
+    image_tower_for_inference,
+)
 from skclip.model.prefixes import share_prefixes
 
 MAX_LOADED_MODELS = 4
@@ -74,12 +78,12 @@ class CLIPEncoder(Encoder):
         model = checkpoint.model.eval().requires_grad_(False)
         # before the cast: bfloat16 has three digits
         self.logit_scale = float(model.logit_scale.detach().double().exp())
-        target = Target(device, dtype, pack=not compile)
-        self._images = image_tower_for_inference(model.visual, target)
+        weight_format = WeightFormat(device, dtype, pack=not compile)
+        self._images = image_tower_for_inference(model.visual, weight_format)
         self._pool = self._images.pool
         if compile:
             self._pool = torch.compile(self._pool, dynamic=False)
-        self._texts = InferenceText(model.text, target)
+        self._texts = InferenceTextTransformer(model.text, weight_format)
         # the towers hold the weights; the model itself is for a pickle that cannot find them again
         self._checkpoint = checkpoint if reload_from is None else replace(checkpoint, model=None)
         self._dtype = dtype

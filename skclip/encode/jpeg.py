@@ -1,15 +1,14 @@
 """Ordinary JPEG files, decoded by torchvision to the pixels that Pillow gives, but faster."""
 
-import importlib.util
 import io
 import struct
 from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+
+from skclip._torch_compat import jpeg_operator
 
 # (horizontal, vertical) samples of the components: 4:4:4, 4:2:2, 4:2:0, 4:1:1; older versions of
 # libjpeg-turbo upsample the others differently
@@ -65,30 +64,10 @@ def _jpeg_kind(image, content):
 def _decode(content):
     """Return the pixels (height, width, 3) of a JPEG file, as they are stored, or None."""
     try:
-        pixels = _jpeg_operator()(torch.frombuffer(content, dtype=torch.uint8), _RGB, False)
+        pixels = jpeg_operator()(torch.frombuffer(content, dtype=torch.uint8), _RGB, False)
     except RuntimeError:
         return None
     return pixels.permute(1, 2, 0).numpy()
-
-
-@cache
-def _jpeg_operator():
-    """Return torchvision's JPEG decoder, or None.
-
-    Its function in ``torchvision.io`` warns that it is deprecated, and importing torchvision takes
-    a second and more, so the operator's library is loaded by itself.
-    """
-    try:
-        spec = importlib.util.find_spec("torchvision")
-        for folder in spec.submodule_search_locations:
-            for name in ("image_stable", "image"):
-                for path in (Path(folder) / (name + suffix) for suffix in EXTENSION_SUFFIXES):
-                    if path.exists():
-                        torch.ops.load_library(path)
-        return torch.ops.image.decode_jpeg
-    # not installed, built without it, or for another torch, which shows in several ways
-    except Exception:
-        return None
 
 
 @cache
@@ -98,7 +77,7 @@ def _jpeg_kinds():
     The versions of libjpeg that the two bring along differ. Those that are unlike in progressive
     files of which the last scans are missing may be so in damaged ones.
     """
-    if _jpeg_operator() is None:
+    if jpeg_operator() is None:
         return ()
     noise = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
     stream = io.BytesIO()

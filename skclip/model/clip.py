@@ -59,7 +59,7 @@ class CLIP(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
 
     def encode_image(self, pixels):
-        """Embed normalised pixels, (batch, 3, height, width), as (batch, embed_dim)."""
+        """Embed normalized pixels, (batch, 3, height, width), as (batch, embed_dim)."""
         return self.visual(pixels)
 
     def encode_text(self, token_ids):
@@ -67,12 +67,12 @@ class CLIP(nn.Module):
         return self.text(token_ids)
 
     def forward(self, pixels, token_ids):
-        """Return both embeddings, normalised, and the factor on their similarities."""
+        """Return both embeddings, normalized, and the factor on their similarities."""
         images = nn.functional.normalize(self.encode_image(pixels), dim=-1)
         texts = nn.functional.normalize(self.encode_text(token_ids), dim=-1)
         return images, texts, self.logit_scale.exp()
 
     @torch.no_grad()
     def clamp_logit_scale_(self):
-        """Hold the logit scale at or below ln(100), as the paper does for stability."""
+        """Clip the logit scale to at most ln(100), as the paper does for stability."""
         self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)

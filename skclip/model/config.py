@@ -1,4 +1,4 @@
-"""What a CLIP is made of, as plain frozen data."""
+"""The architecture of a CLIP model and its preprocessing, as frozen dataclasses."""
 
 import math
 from dataclasses import dataclass, field
@@ -61,7 +61,7 @@ class VisionConfig:
                 f"got patch_size={self.patch_size!r}, image_size={self.image_size!r}"
             )
         channels = self.width * 32 if self.is_resnet else self.width
-        _fill_derived(self, channels)
+        _fill_defaults(self, channels)
 
     @property
     def is_resnet(self):
@@ -102,7 +102,7 @@ class TextConfig:
     def __post_init__(self):
         _check_activation(self)
         _check_counts(self, "vocab_size", "context_length", "width", "layers", "heads", "mlp_width")
-        _fill_derived(self, self.width)
+        _fill_defaults(self, self.width)
         if self.end_token_id is None:
             object.__setattr__(self, "end_token_id", self.vocab_size - 1)
 
@@ -178,7 +178,7 @@ def _check_activation(config):
         raise ValueError(f"activation must be one of {ACTIVATIONS}, got {config.activation!r}")
 
 
-def _fill_derived(config, channels):
+def _fill_defaults(config, channels):
     if config.heads is None:
         object.__setattr__(config, "heads", max(1, channels // HEAD_WIDTH))
     if config.mlp_width is None:

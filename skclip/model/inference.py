@@ -1,12 +1,12 @@
-"""The towers as they stand for inference: fused, packed, and computing only what is asked for.
+"""The two towers in a faster form for inference.
 
-Results are those of the towers that they are made of, up to rounding. What is done once:
+They give the results of the towers they are made from, up to rounding. They are faster because:
 
-- weights are laid out for oneDNN where the CPU has it, and activations and residual sums become a
-  part of the matrix product;
-- the quick GELU, ``x * sigmoid(1.702 x)``, becomes SiLU, with 1.702 folded into the weights before
-  and behind it;
-- the last block computes queries, projection and MLP for the pooled token alone;
+- on a CPU with oneDNN, weights are packed into its memory layout, and each activation and each
+  residual sum is computed in one pass with the matrix product before it;
+- quick GELU, ``x * sigmoid(1.702 x)``, becomes SiLU, with the factor 1.702 folded into the weights
+  of the layers before and after it;
+- the last block computes queries, projection and MLP for the pooled token only;
 - batch norms are folded into the convolutions before them.
 """
 
@@ -17,63 +17,76 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
 
+from skclip._torch_compat import (
+    can_pack_linear,
+    pack_linear_weight,
+    packed_linear,
+    packed_linear_add,
+)
 from skclip.model.layers import QUICK_GELU_FACTOR, QuickGELU
 from skclip.model.resnet import ModifiedResNet
 
 
 @dataclass(frozen=True)
-class Target:
-    """Where weights go, in what number format, and whether they may be laid out for oneDNN.
+class WeightFormat:
+    """Where and in which format a tower keeps its weights.
 
-    torch's compiler does not understand weights that are.
+    Parameters
+    ----------
+    device : torch.device
+    dtype : torch.dtype
+    pack : bool, default=True
+        Whether to pack the weights of linear layers for oneDNN where it is available. torch's
+        compiler cannot trace packed weights.
     """
 
     device: torch.device
     dtype: torch.dtype
     pack: bool = True
 
-    def place(self, weights):
-        """Return a weight, or its copy, at its place."""
+    def convert(self, weights):
+        """Return a tensor on the device and in the number format."""
         return weights.detach().to(self.device, self.dtype)
 
 
-def image_tower_for_inference(tower, target):
-    """Return an object with the ``pool`` and ``project`` of an image tower.
+def image_tower_for_inference(tower, weight_format):
+    """Return the inference form of an image tower.
 
     Parameters
     ----------
     tower : VisionTransformer or ModifiedResNet
-        In evaluation mode. Is left as it is.
-    target : Target
+        In evaluation mode. Is not changed.
+    weight_format : WeightFormat
 
     Returns
     -------
     InferenceViT or InferenceResNet
+        With the methods ``pool`` and ``project`` of the image tower.
     """
-    form = InferenceResNet if isinstance(tower, ModifiedResNet) else InferenceViT
-    return form(tower, target)
+    cls = InferenceResNet if isinstance(tower, ModifiedResNet) else InferenceViT
+    return cls(tower, weight_format)
 
 
 class InferenceViT:
     """A `VisionTransformer` for inference."""
 
-    def __init__(self, tower, target):
+    def __init__(self, tower, weight_format):
         self.patch_size = tower.config.patch_size
-        self.patch_embedding = FusedLinear(tower.conv1.weight.flatten(1), None, target)
+        self.patch_embedding = FusedLinear(tower.conv1.weight.flatten(1), None, weight_format)
         position = tower.positional_embedding
-        self.first_token = target.place(tower.class_embedding + position[0])
-        self.positional_embedding = target.place(position[1:])
-        self.ln_pre = _layer_norm(tower.ln_pre, target)
-        self.blocks = _blocks(tower.transformer, target)
-        self.ln_post = _layer_norm(tower.ln_post, target)
-        self.proj = target.place(tower.proj)
+        self.first_token = weight_format.convert(tower.class_embedding + position[0])
+        self.positional_embedding = weight_format.convert(position[1:])
+        self.ln_pre = _layer_norm(tower.ln_pre, weight_format)
+        self.blocks = _blocks(tower.transformer, weight_format)
+        self.ln_post = _layer_norm(tower.ln_post, weight_format)
+        self.proj = weight_format.convert(tower.proj)
 
     def pool(self, pixels):
-        """Return one vector an image before the projection, (batch, width)."""
+        """Return one vector per image before the projection, (batch, width)."""
         batch, channels, *shape = pixels.shape
         size = self.patch_size
         rows, columns = (length // size for length in shape)
-        # a convolution whose stride is its kernel is a matrix product over the patches
+        # a convolution whose stride equals its kernel size is a matrix product over the patches
         patches = pixels[:, :, : rows * size, : columns * size]
         patches = patches.reshape(batch, channels, rows, size, columns, size)
         patches = patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * size * size)
@@ -82,41 +95,42 @@ class InferenceViT:
         x = self.ln_pre(torch.cat([first, patches], dim=1))
         for block in self.blocks[:-1]:
             x = block(x)
-        return self.ln_post(self.blocks[-1].pool_first(x))
+        return self.ln_post(self.blocks[-1].pool_first_token(x))
 
     def project(self, pooled):
         """Map pooled vectors into the embedding space, (batch, embed_dim)."""
         return pooled @ self.proj
 
 
-class InferenceText:
-    """A `TextTransformer` for inference, over trees of token sequences."""
+class InferenceTextTransformer:
+    """A `TextTransformer` for inference, which takes trees of token sequences."""
 
-    def __init__(self, tower, target):
-        self.token_embedding = target.place(tower.token_embedding.weight)
-        self.positional_embedding = target.place(tower.positional_embedding)
-        self.blocks = _blocks(tower.transformer, target)
-        self.ln_final = _layer_norm(tower.ln_final, target)
-        self.text_projection = target.place(tower.text_projection)
+    def __init__(self, tower, weight_format):
+        self.token_embedding = weight_format.convert(tower.token_embedding.weight)
+        self.positional_embedding = weight_format.convert(tower.positional_embedding)
+        self.blocks = _blocks(tower.transformer, weight_format)
+        self.ln_final = _layer_norm(tower.ln_final, weight_format)
+        self.text_projection = weight_format.convert(tower.text_projection)
 
     def __call__(self, tree):
         """Return embeddings, (batch, embed_dim), of the sequences of a `PrefixTree`."""
         x = self.token_embedding[tree.token_ids] + self.positional_embedding[tree.positions]
         for block in self.blocks[:-1]:
-            x = block.on_tree(x, tree)
-        return self.ln_final(self.blocks[-1].pool_ends(x, tree)) @ self.text_projection
+            x = block.forward_tree(x, tree)
+        return self.ln_final(self.blocks[-1].pool_last_tokens(x, tree)) @ self.text_projection
 
 
 class InferenceResNet:
     """A `ModifiedResNet` for inference."""
 
-    def __init__(self, tower, target):
-        fused = _FusedResNet(tower).requires_grad_(False).to(target.device, target.dtype)
-        # the layout in which convolutions need not be rearranged
+    def __init__(self, tower, weight_format):
+        fused = _FusedResNet(tower).requires_grad_(False)
+        fused = fused.to(weight_format.device, weight_format.dtype)
+        # in this layout convolutions need not rearrange their input
         self.tower = fused.to(memory_format=torch.channels_last)
 
     def pool(self, pixels):
-        """Return one vector an image before the projection, (batch, 32 * width)."""
+        """Return one vector per image before the projection, (batch, 32 * width)."""
         return self.tower(pixels.contiguous(memory_format=torch.channels_last))
 
     def project(self, pooled):
@@ -125,37 +139,30 @@ class InferenceResNet:
 
 
 class FusedLinear:
-    """``activation(x @ weight.T + bias) + residual``, in one pass where the CPU allows."""
+    """``activation(x @ weight.T + bias)``, or ``x @ weight.T + bias + residual``.
 
-    def __init__(self, weight, bias, target, activation=None):
-        self.weight = target.place(weight).contiguous()
-        self.bias = None if bias is None else target.place(bias)
+    Computed in one pass if the weight is packed. Only a layer without activation takes `residual`.
+    """
+
+    def __init__(self, weight, bias, weight_format, activation=None):
+        self.weight = weight_format.convert(weight).contiguous()
+        self.bias = None if bias is None else weight_format.convert(bias)
         self.activation = activation
-        self.is_packed = target.pack and _can_pack(self.weight)
+        self.is_packed = weight_format.pack and can_pack_linear(self.weight)
         if self.is_packed:
-            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight)
+            self.weight = pack_linear_weight(self.weight)
 
     def __call__(self, x, residual=None):
         if self.is_packed:
             if residual is not None:
-                op = torch.ops.mkldnn._linear_pointwise.binary
-                return op(x, residual, self.weight, self.bias, "add")
-            name, algorithm = _FUSED_ACTIVATION[self.activation]
-            op = torch.ops.mkldnn._linear_pointwise.default
-            return op(x, self.weight, self.bias, name, [], algorithm)
+                return packed_linear_add(x, residual, self.weight, self.bias)
+            return packed_linear(x, self.weight, self.bias, self.activation)
         x = F.linear(x, self.weight, self.bias)
         if residual is not None:
             return x.add_(residual)
         return x if self.activation is None else _ACTIVATION[self.activation](x)
 
 
-# names of oneDNN's operations behind a matrix product, as torch's own compiler uses them
-_FUSED_ACTIVATION = {
-    None: ("none", ""),
-    "silu": ("swish", ""),
-    "gelu": ("gelu", "none"),
-    "gelu_tanh": ("gelu", "tanh"),
-}
 _ACTIVATION = {
     "silu": lambda x: F.silu(x, inplace=True),
     "gelu": F.gelu,
@@ -166,31 +173,36 @@ _ACTIVATION = {
 class InferenceBlock:
     """A `ResidualBlock` for inference."""
 
-    def __init__(self, block, target, *, causal):
+    def __init__(self, block, weight_format, *, causal):
         attention, mlp = block.attn, block.mlp
         self.heads = attention.heads
         self.causal = causal
-        self.ln_1, self.ln_2 = _layer_norm(block.ln_1, target), _layer_norm(block.ln_2, target)
-        self._set_in_proj(attention.in_proj_weight, attention.in_proj_bias, target)
-        self.out_proj = _linear(attention.out_proj, target)
+        self.ln_1, self.ln_2 = (
+            _layer_norm(block.ln_1, weight_format),
+            _layer_norm(block.ln_2, weight_format),
+        )
+        self._set_in_proj(attention.in_proj_weight, attention.in_proj_bias, weight_format)
+        self.out_proj = _linear(attention.out_proj, weight_format)
         activation, factor = mlp.activation, 1.0
         if isinstance(activation, QuickGELU):
             name, factor = "silu", QUICK_GELU_FACTOR
         else:
             name = "gelu" if activation.approximate == "none" else "gelu_tanh"
-        self.c_fc = _linear(mlp.c_fc, target, scale=factor, scale_bias=factor, activation=name)
-        self.c_proj = _linear(mlp.c_proj, target, scale=1 / factor)
+        self.c_fc = _linear(
+            mlp.c_fc, weight_format, scale=factor, scale_bias=factor, activation=name
+        )
+        self.c_proj = _linear(mlp.c_proj, weight_format, scale=1 / factor)
 
-    def _set_in_proj(self, weight, bias, target):
-        self.in_proj = FusedLinear(weight, bias, target)
+    def _set_in_proj(self, weight, bias, weight_format):
+        self.in_proj = FusedLinear(weight, bias, weight_format)
 
     def __call__(self, x):
         """Map hidden states, (batch, length, width)."""
         attended = self._attend(self.in_proj(self.ln_1(x)))
         return self._mlp(self.out_proj(attended, x))
 
-    def on_tree(self, x, tree):
-        """Map hidden states of a tree's nodes, (n_nodes, width)."""
+    def forward_tree(self, x, tree):
+        """Map the hidden states of a tree's nodes, (n_nodes, width)."""
         attended = self._attend(self.in_proj(self.ln_1(x))[tree.paths])
         return self._mlp(self.out_proj(attended.flatten(0, 1)[tree.occurrences], x))
 
@@ -206,27 +218,27 @@ class InferenceBlock:
 
 
 class LastInferenceBlock(InferenceBlock):
-    """The block whose output is wanted for one token of each sequence."""
+    """The last block, whose output is computed for one token of each sequence only."""
 
-    def _set_in_proj(self, weight, bias, target):
+    def _set_in_proj(self, weight, bias, weight_format):
         width = weight.shape[1]
-        self.q_proj = FusedLinear(weight[:width], bias[:width], target)
-        self.kv_proj = FusedLinear(weight[width:], bias[width:], target)
+        self.q_proj = FusedLinear(weight[:width], bias[:width], weight_format)
+        self.kv_proj = FusedLinear(weight[width:], bias[width:], weight_format)
 
-    def pool_first(self, x):
-        """Return the first token's state, (batch, width), from those of all."""
+    def pool_first_token(self, x):
+        """Map the hidden states of all tokens to the first token's output, (batch, width)."""
         h = self.ln_1(x)
-        attended = self._attend_from(self.q_proj(h[:, 0]), self.kv_proj(h))
+        attended = self._attend_one_query(self.q_proj(h[:, 0]), self.kv_proj(h))
         return self._mlp(self.out_proj(attended, x[:, 0].contiguous()))
 
-    def pool_ends(self, x, tree):
-        """Return the last tokens' states, (batch, width), from those of a tree's nodes."""
+    def pool_last_tokens(self, x, tree):
+        """Map the hidden states of a tree's nodes to the last tokens' output, (batch, width)."""
         h = self.ln_1(x)
         kv = self.kv_proj(h)[tree.paths]
-        attended = self._attend_from(self.q_proj(h[tree.ends]), kv, tree.inside)
+        attended = self._attend_one_query(self.q_proj(h[tree.ends]), kv, tree.attention_mask)
         return self._mlp(self.out_proj(attended, x[tree.ends]))
 
-    def _attend_from(self, q, kv, mask=None):
+    def _attend_one_query(self, q, kv, mask=None):
         batch, length, _ = kv.shape
         q = q.view(batch, self.heads, 1, -1)
         k, v = kv.view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -272,30 +284,24 @@ class _FusedBottleneck(nn.Module):
         return F.relu(x.add_(shortcut), inplace=True)
 
 
-def _blocks(transformer, target):
+def _blocks(transformer, weight_format):
     *blocks, last = transformer.resblocks
     causal = transformer.causal
     return [
-        *(InferenceBlock(block, target, causal=causal) for block in blocks),
-        LastInferenceBlock(last, target, causal=causal),
+        *(InferenceBlock(block, weight_format, causal=causal) for block in blocks),
+        LastInferenceBlock(last, weight_format, causal=causal),
     ]
 
 
-def _layer_norm(norm, target):
-    weight, bias = target.place(norm.weight), target.place(norm.bias)
+def _layer_norm(norm, weight_format):
+    weight, bias = weight_format.convert(norm.weight), weight_format.convert(norm.bias)
     return lambda x: F.layer_norm(x, weight.shape, weight, bias, norm.eps)
 
 
-def _linear(linear, target, *, scale=1.0, scale_bias=1.0, activation=None):
+def _linear(linear, weight_format, *, scale=1.0, scale_bias=1.0, activation=None):
     weight, bias = linear.weight.detach(), linear.bias.detach()
     if scale != 1:
         weight = weight * scale
     if scale_bias != 1:
         bias = bias * scale_bias
-    return FusedLinear(weight, bias, target, activation)
-
-
-def _can_pack(weight):
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return False
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return FusedLinear(weight, bias, weight_format, activation)

@@ -1,4 +1,4 @@
-"""The transformer that both towers share."""
+"""The transformer architecture of both towers."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ QUICK_GELU_FACTOR = 1.702
 
 
 class QuickGELU(nn.Module):
-    """The sigmoid approximation of GELU with which OpenAI's models were trained."""
+    """The sigmoid approximation of GELU that OpenAI's models were trained with."""
 
     def forward(self, x):
         return x * torch.sigmoid(QUICK_GELU_FACTOR * x)
@@ -41,7 +41,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear maps with an activation between."""
+    """Two linear layers with an activation between them."""
 
     def __init__(self, width, hidden, activation):
         super().__init__()
@@ -69,7 +69,7 @@ class ResidualBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of blocks over (batch, length, width); `config` is a tower's."""
+    """A stack of blocks that maps (batch, length, width); `config` is a tower's configuration."""
 
     def __init__(self, config, *, causal):
         super().__init__()
@@ -78,7 +78,7 @@ class Transformer(nn.Module):
         self._initialize(config)
 
     def _initialize(self, config):
-        # Standard deviations of OpenAI's release (clip/model.py, initialize_parameters).
+        # standard deviations of OpenAI's release (clip/model.py, initialize_parameters).
         residual_std = config.width**-0.5 * (2 * config.layers) ** -0.5
         for block in self.resblocks:
             nn.init.normal_(block.attn.in_proj_weight, std=config.width**-0.5)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class Bottleneck(nn.Module):
-    """ResNet bottleneck whose strides are average pools, for antialiasing."""
+    """ResNet bottleneck that downsamples by average pooling, which avoids aliasing."""
 
     expansion = 4
 
@@ -24,7 +24,7 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.downsample = None
         if stride > 1 or in_channels != out_channels:
-            # the pool is named "-1" so that the weights keep the published names 0 and 1
+            # the pool is named "-1" so that the weights keep the published names "0" and "1"
             self.downsample = nn.Sequential(
                 OrderedDict(
                     [
@@ -45,7 +45,7 @@ class Bottleneck(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """Pooling by one layer of attention whose query is the mean of the map."""
+    """Pooling by one attention layer whose query is the mean of the feature map."""
 
     def __init__(self, side, channels, heads, embed_dim):
         super().__init__()
@@ -72,7 +72,7 @@ class AttentionPool(nn.Module):
 
 
 class ModifiedResNet(nn.Module):
-    """ResNet-D with a three-convolution stem, antialiased strides and attention pooling.
+    """ResNet-D with a three-convolution stem, antialiased downsampling and attention pooling.
 
     Radford et al. 2021, section 2.4, after He et al. 2019 and Zhang 2019.
     """
@@ -100,7 +100,7 @@ class ModifiedResNet(nn.Module):
         self.attnpool = AttentionPool(config.image_size // 32, in_channels, config.heads, embed_dim)
 
     def pool(self, pixels):
-        """Return one vector an image before the projection, (batch, 32 * width)."""
+        """Return one vector per image before the projection, (batch, 32 * width)."""
         x = F.relu(self.bn1(self.conv1(pixels)))
         x = F.relu(self.bn2(self.conv2(x)))
         x = F.avg_pool2d(F.relu(self.bn3(self.conv3(x))), 2)

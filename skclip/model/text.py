@@ -9,8 +9,8 @@ from skclip.model.layers import Transformer
 class TextTransformer(nn.Module):
     """Causal transformer over token ids, pooled at the first end token.
 
-    Radford et al. 2021, section 2.4. Attention is causal, so what follows the end token changes
-    nothing: a batch may be padded with any id, to any length up to the context length.
+    Radford et al. 2021, section 2.4. Attention is causal, so tokens after the end token do not
+    affect the embedding: a batch may be padded with any id, to any length up to the context length.
     """
 
     def __init__(self, config, embed_dim):

@@ -1,4 +1,4 @@
-"""Byte-level byte-pair encoding, as OpenAI's CLIP defines it, and its trainer."""
+"""Byte-level byte-pair encoding (BPE) as OpenAI's CLIP defines it, and its training."""
 
 import html
 import warnings
@@ -19,7 +19,7 @@ _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def clean_text(text):
-    """Mend mojibake, resolve HTML entities twice, fold white space, lower the case."""
+    """Repair mojibake, unescape HTML entities twice, collapse white space, make lower case."""
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split()).lower()
 
@@ -68,17 +68,18 @@ class Tokenizer:
             raise ValueError(f"the vocabulary lacks {len(missing)} symbols, {missing[0]!r} first")
         self.vocab = dict(vocab)
         self.merges = [tuple(pair) for pair in merges]
-        made = {first + second for first, second in self.merges}
-        orphans = [
+        merged = {first + second for first, second in self.merges}
+        unreachable = [
             symbol
             for symbol in self.vocab
             if len(symbol.removesuffix(END_OF_WORD)) > 1
-            and symbol not in made
+            and symbol not in merged
             and not (symbol.startswith("<") and symbol.endswith(">"))  # special tokens
         ]
-        if orphans:
+        if unreachable:
             raise ValueError(
-                f"no merge makes {len(orphans)} symbols of the vocabulary, {orphans[0]!r} first; "
+                f"no merge makes {len(unreachable)} symbols of the vocabulary, "
+                f"{unreachable[0]!r} first; "
                 "the list of merges is incomplete, or belongs to another vocabulary"
             )
         self.context_length = context_length
@@ -92,7 +93,7 @@ class Tokenizer:
 
     @classmethod
     def from_merges(cls, merges, *, start_token=START_TOKEN, end_token=END_TOKEN, **kwargs):
-        """Build the vocabulary that OpenAI's order gives to a list of merges."""
+        """Return the tokenizer whose vocabulary lists byte symbols and merges in OpenAI's order."""
         symbols = list(_BYTE_SYMBOLS.values())
         symbols += [symbol + END_OF_WORD for symbol in symbols]
         symbols += [first + second for first, second in merges]
@@ -139,11 +140,11 @@ class Tokenizer:
         TextTruncationWarning
             Once, with the number of texts that were cut. The end token is always kept.
         """
-        room = self.context_length - 2
+        max_tokens = self.context_length - 2  # without start and end token
         texts = list(texts)
         ids = {text: self.encode(text) for text in dict.fromkeys(texts)}
-        n_cut = sum(len(ids[text]) > room for text in texts)
-        rows = [[self.start_id, *ids[text][:room], self.end_id] for text in texts]
+        n_cut = sum(len(ids[text]) > max_tokens for text in texts)
+        rows = [[self.start_id, *ids[text][:max_tokens], self.end_id] for text in texts]
         if n_cut:
             warnings.warn(
                 f"{n_cut} of {len(rows)} texts are longer than the model's context length of "
@@ -181,13 +182,13 @@ class Tokenizer:
 
 
 def pad(rows, pad_id):
-    """Stack lists of ids into an int64 tensor (n_rows, longest); what is short gets `pad_id`."""
+    """Stack lists of ids into an int64 tensor (n_rows, longest), filled up with `pad_id`."""
     longest = max(map(len, rows))
     return torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows])
 
 
 def merge_pair(symbols, pair):
-    """Replace each occurrence of two neighbouring symbols by their concatenation."""
+    """Replace each occurrence of two adjacent symbols by their concatenation."""
     merged, i = [], 0
     while i < len(symbols):
         if i + 1 < len(symbols) and (symbols[i], symbols[i + 1]) == pair:
@@ -230,19 +231,19 @@ def train_tokenizer(texts, vocab_size=1024, *, context_length=77):
         symbols = [_BYTE_SYMBOLS[byte] for byte in word.encode("utf-8")]
         symbols[-1] += END_OF_WORD
         words.append((symbols, count))
-    # which words hold a pair is kept up to date, so that a merge touches those alone
-    pair_counts, holders = Counter(), defaultdict(set)
+    # the words that contain each pair are kept up to date, so that a merge visits only those
+    pair_counts, words_with = Counter(), defaultdict(set)
     for i, (symbols, count) in enumerate(words):
         for pair in zip(symbols, symbols[1:], strict=False):
             pair_counts[pair] += count
-            holders[pair].add(i)
+            words_with[pair].add(i)
     merges = []
     while len(merges) < n_merges and pair_counts:
         best = min(pair_counts, key=lambda pair: (-pair_counts[pair], pair))
         if pair_counts[best] < 2:
             break
         merges.append(best)
-        for i in holders.pop(best):
+        for i in words_with.pop(best):
             symbols, count = words[i]
             merged = merge_pair(symbols, best)
             for pair in zip(symbols, symbols[1:], strict=False):
@@ -251,7 +252,7 @@ def train_tokenizer(texts, vocab_size=1024, *, context_length=77):
                     del pair_counts[pair]
             for pair in zip(merged, merged[1:], strict=False):
                 pair_counts[pair] += count
-                holders[pair].add(i)
+                words_with[pair].add(i)
             words[i] = (merged, count)
     return Tokenizer.from_merges(merges, context_length=context_length)
 
@@ -261,7 +262,7 @@ def _rebuild(vocab, merges, settings):
 
 
 def _byte_symbols():
-    # Printable bytes stand for themselves, the others for code points from 256 on, in this order.
+    # printable bytes are their own symbols; the others get the code points from 256 on, in order
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1)]
     printable += range(ord("®"), ord("ÿ") + 1)
     others = [byte for byte in range(256) if byte not in printable]

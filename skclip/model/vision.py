@@ -28,7 +28,7 @@ class VisionTransformer(nn.Module):
         self.proj = nn.Parameter(scale * torch.randn(config.width, embed_dim))
 
     def pool(self, pixels):
-        """Return one vector an image before the projection, (batch, width)."""
+        """Return one vector per image before the projection, (batch, width)."""
         patches = self.conv1(pixels).flatten(2).transpose(1, 2)  # (batch, n_patches, width)
         cls = self.class_embedding.expand(patches.shape[0], 1, -1)
         x = torch.cat([cls.to(patches.dtype), patches], dim=1) + self.positional_embedding

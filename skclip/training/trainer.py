@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from skclip._torch_compat import cpu_multiplies_bfloat16
 from skclip.encode.devices import DTYPES, resolve_device
 from skclip.exceptions import CheckpointError
 from skclip.model.config import PreprocessConfig
@@ -310,8 +311,7 @@ def resolve_precision(precision, device):
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported()
         else:
-            # without these instructions bfloat16 is emulated, several times slower than float32
-            fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+            fast = cpu_multiplies_bfloat16()
         return torch.bfloat16 if fast else torch.float32
     if precision not in DTYPES:
         raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")

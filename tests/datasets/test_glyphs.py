@@ -1,4 +1,4 @@
-"""make_glyphs: what comes out, that it is the same everywhere, and what it refuses."""
+"""make_glyphs: its output, that it is the same everywhere, and its errors."""
 
 import zlib
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skclip.datasets import make_glyphs
-from skclip.datasets.captions import NUMBER_WORDS
+from skclip.datasets.drawing.captions import NUMBER_WORDS
 
 PINNED_MEANS = [
     38.1,
@@ -69,19 +69,19 @@ def test_same_seed_same_data(data):
 
 
 def test_seed_is_pinned(data):
-    # Neither captions nor targets depend on how a font is drawn.
+    # neither captions nor targets depend on how a font is drawn
     assert "".join(data.target[:20]) == "50337935247688167781"
     assert zlib.crc32("\n".join(data.captions).encode()) == 234072703
 
 
-def test_handwritten_pictures_are_pinned():
+def test_handwritten_images_are_pinned():
     data = make_glyphs(20, style="handwritten", image_size=32, random_state=0)
-    # Room for a few pixels that another mathematics library tips over an edge.
+    # tolerance for a few pixels that another math library rounds differently
     means = data.images.mean((1, 2, 3))
     np.testing.assert_allclose(means, PINNED_MEANS, atol=0.3)
 
 
-def test_global_random_state_is_left_alone():
+def test_global_random_state_is_not_changed():
     np.random.seed(3)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     make_glyphs(3, random_state=0)
@@ -120,9 +120,9 @@ def test_pixelate():
     assert "pixelated" in words(1)
 
 
-def test_undistorted_digits_are_neat():
-    # Without distortion a typeset character is only scaled and placed: its left-right mirror
-    # symmetry stays.
+def test_undistorted_digits_are_symmetric():
+    # without distortion a typeset character is only scaled and placed, so it keeps its left-right
+    # mirror symmetry
     options = {"style": "typeset", "pixelate": 0, "colored": 0, "random_state": 0}
 
     def asymmetry(distortion):
@@ -139,7 +139,7 @@ def test_undistorted_digits_are_neat():
     assert asymmetry(0) < 0.5 * asymmetry(1)
 
 
-def test_a_font_of_ones_own(tmp_path):
+def test_a_given_font(tmp_path):
     from PIL import ImageFont
 
     path = tmp_path / "own.ttf"
@@ -159,7 +159,7 @@ def test_a_font_of_ones_own(tmp_path):
         ({"colored": 2}, "The 'colored' parameter of make_glyphs must be a float"),
         ({"fonts": "arial.ttf"}, "The 'fonts' parameter of make_glyphs must be"),
         ({"characters": ""}, "The 'characters' are empty"),
-        ({"characters": ["a", " "]}, "of which nothing can be seen"),
+        ({"characters": ["a", " "]}, "which would be invisible"),
         (
             {"characters": "3?", "style": "handwritten"},
             r"\['\?'\] cannot be drawn with style='hand",
@@ -177,7 +177,7 @@ def test_characters_must_be_strings():
         make_glyphs(characters=[3])
 
 
-def test_captions_name_the_colours():
+def test_captions_name_the_colors():
     data = make_glyphs(400, colored=0.5, pixelate=0, random_state=0)
     seen = 0
     for image, caption in zip(data.images, data.captions, strict=True):

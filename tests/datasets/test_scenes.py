@@ -1,4 +1,4 @@
-"""make_scenes: captions against attributes, attributes against pixels, pairs held out."""
+"""make_scenes: captions against attributes, attributes against pixels, excluded pairs."""
 
 import math
 import re
@@ -55,7 +55,7 @@ def test_shapes_and_types(data):
     assert {len(items) for items in data.objects} == {1, 2, 3, 4}
 
 
-def test_captions_tell_the_truth(data):
+def test_captions_are_true(data):
     for caption, items in zip(data.captions, data.objects, strict=True):
         matches = list(OBJECT.finditer(caption))
         total = 0
@@ -67,7 +67,7 @@ def test_captions_tell_the_truth(data):
         assert total == len(items), caption
 
 
-def test_relations_tell_the_truth(data):
+def test_relations_are_true(data):
     seen = set()
     for caption, items in zip(data.captions, data.objects, strict=True):
         relation = re.search(r" (left of|right of|above|over|below|under) an? ", caption)
@@ -86,7 +86,7 @@ def test_relations_tell_the_truth(data):
     assert len(seen) == 6
 
 
-def test_places_tell_the_truth(data):
+def test_positions_are_true(data):
     count = 0
     for caption, items in zip(data.captions, data.objects, strict=True):
         place = re.search(
@@ -102,12 +102,12 @@ def test_places_tell_the_truth(data):
     assert count > 20
 
 
-def test_objects_have_their_colours_and_places(data):
+def test_objects_have_their_colors_and_positions(data):
     for image, items in zip(data.images, data.objects, strict=True):
         for item in items:
             if item["texture"] == "plain" and item["shape"] != "crescent":
                 pixel = image[round(item["y"]) - 1, round(item["x"]) - 1].astype(int)
-                # Jitter of 14 and noise of up to 14 grey levels (three deviations).
+                # jitter of 14 and noise of up to 14 gray levels (four standard deviations)
                 assert np.abs(pixel - COLORS[item["color"]]).max() <= 14 + 4 * 14
 
 

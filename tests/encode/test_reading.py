@@ -1,5 +1,6 @@
 """The fast way from a file to pixels, against Pillow's."""
 
+import importlib.util
 import io
 import subprocess
 import sys
@@ -234,9 +235,9 @@ def test_without_torchvision(monkeypatch):
     def find_spec(name):
         raise ValueError(name)
 
-    monkeypatch.setattr(jpeg_module.importlib.util, "find_spec", find_spec)
-    assert jpeg_module._jpeg_operator.__wrapped__() is None
-    monkeypatch.setattr(jpeg_module, "_jpeg_operator", lambda: None)
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    assert jpeg_module.jpeg_operator.__wrapped__() is None
+    monkeypatch.setattr(jpeg_module, "jpeg_operator", lambda: None)
     assert jpeg_module._jpeg_kinds.__wrapped__() == ()
     monkeypatch.setattr(jpeg_module, "_jpeg_kinds", lambda: ())
     check_alike(jpeg())
@@ -251,7 +252,7 @@ def test_where_torch_is_slow_everything_is_exact(processor, monkeypatch):
 
 
 def test_decoders_that_differ_are_not_used(monkeypatch):
-    monkeypatch.setattr(jpeg_module, "_jpeg_operator", lambda: "any")
+    monkeypatch.setattr(jpeg_module, "jpeg_operator", lambda: "any")
     monkeypatch.setattr(jpeg_module, "_decoded_alike", lambda content: False)
     assert jpeg_module._jpeg_kinds.__wrapped__() == ()
     outcomes = iter([True, False])

@@ -1,4 +1,4 @@
-"""A prefix that several sequences share stands once."""
+"""A prefix that several sequences share occurs once in the tree."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,13 +26,13 @@ def test_sorted_sequences_hold_each_prefix_once(rows):
 
 
 @given(ROWS)
-def test_a_node_is_found_where_it_occurs(rows):
+def test_each_node_is_found_at_its_occurrence(rows):
     tree = share_prefixes(rows)
     places = tree.paths.flatten()[tree.occurrences]
     assert places.tolist() == list(range(len(tree.token_ids)))
 
 
-def test_only_places_behind_the_end_are_outside():
-    assert share_prefixes([(1, 2), (3, 4)]).inside is None
-    inside = share_prefixes([(1, 2, 3), (4,)]).inside
-    assert inside[:, 0, 0].tolist() == [[True, True, True], [True, False, False]]
+def test_the_attention_mask_excludes_padding_only():
+    assert share_prefixes([(1, 2), (3, 4)]).attention_mask is None
+    mask = share_prefixes([(1, 2, 3), (4,)]).attention_mask
+    assert mask[:, 0, 0].tolist() == [[True, True, True], [True, False, False]]

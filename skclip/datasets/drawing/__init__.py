@@ -1,1 +1,1 @@
-"""How the drawn data sets are drawn: strokes, fonts, colors, textures."""
+"""How images of the drawn data sets are made and captioned: strokes, fonts, colors, grammar."""

@@ -1,13 +1,13 @@
-"""The ways in which characters are written: control points of pen strokes.
+"""The allographs of each character (the different ways of writing it), as pen strokes.
 
-A character has several ways of being written, and a way has a few extreme shapes of the same
-strokes; a drawing is a blend of the extremes of one way. A shape is a string of control points
-"x,y" on a grid of 100, where y points down, capitals and digits reach from 0 to 100 and lower-case
-letters stand on 100. ";" lifts the pen, "!" after a point makes it a corner, and every other point
-is passed on a smooth curve.
+A character has several allographs, and each allograph has a few extreme shapes made of the same
+strokes; a drawing is a blend of the extreme shapes of one allograph. A shape is a string of control
+points "x,y" on a grid of 100. y points down; capitals and digits reach from 0 to 100, and the
+baseline of lower-case letters is at 100. ";" lifts the pen, "!" after a point makes it a corner,
+and the curve is smooth at every other point.
 """
 
-WAYS = {
+ALLOGRAPHS = {
     "0": [
         [
             "55,2 20,15 8,50 22,88 52,98 82,85 93,50 80,14 50,3",

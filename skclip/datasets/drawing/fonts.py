@@ -1,48 +1,48 @@
-"""Typeset drawings: text in a font, turned and bent."""
+"""Typeset drawings: text in a font, rotated, slanted and bent."""
 
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageFont
 
-from skclip.datasets.drawing.warps import bend, random_turns
+from skclip.datasets.drawing.warps import bend, random_linear_maps
 
 _HEIGHT = 72
 _NODES = 4
 
 
 def load_font(path=None):
-    """A font at the size that drawings are made from; Pillow's own without a path."""
+    """Load a font at the size that `typeset` uses; without a path, Pillow's default font."""
     if path is None:
         return ImageFont.load_default(_HEIGHT)
     try:
-        # Raqm, the other engine, is not in every build of Pillow and places glyphs differently.
+        # Raqm, the other engine, is missing in some builds of Pillow and places glyphs differently
         return ImageFont.truetype(path, _HEIGHT, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
         raise ValueError(
-            f"The 'fonts' hold {str(path)!r}, which cannot be read: {error}"
+            f"The 'fonts' contain {str(path)!r}, which cannot be read: {error}"
         ) from error
 
 
-def _bits(font, text):
+def _bitmap(font, text):
     mask = font.getmask(text, mode="L")
     return mask.size, bytes(mask)
 
 
 def has_glyphs(font, text):
     """Whether a font can draw every character of a text."""
-    # Pillow does not show a font's character map, but what is missing looks like U+FFFF, which
-    # no font has.
-    missing = _bits(font, "\uffff")
+    # Pillow gives no access to a font's character map, but a missing character is drawn as U+FFFF
+    # is, which no font has
+    missing = _bitmap(font, "\uffff")
     for character in set(text) - {" "}:
-        size, bits = _bits(font, character)
-        if not any(bits) or (size, bits) == missing:
+        size, pixels = _bitmap(font, character)
+        if not any(pixels) or (size, pixels) == missing:
             return False
     return True
 
 
 def typeset(font, text):
-    """Text as a picture of mode "L", 255 under ink, cropped to the ink."""
+    """Return a text as a picture of mode "L", 255 where there is ink, cropped to the ink."""
     mask = font.getmask(text, mode="L")
     picture = Image.frombytes("L", mask.size, bytes(mask))
     return picture.crop(picture.getbbox())
@@ -59,12 +59,12 @@ def _mesh_boxes(canvas):
 
 
 def draw_typeset(pictures, canvas, rng, distortion):
-    """Turn and bend typeset pictures.
+    """Rotate, slant and bend typeset pictures.
 
     Parameters
     ----------
     pictures : list of PIL.Image
-        From :func:`typeset`.
+        Returned by `typeset`.
     canvas : int
         Side of a drawing, in pixels.
     rng : RandomState
@@ -80,12 +80,13 @@ def draw_typeset(pictures, canvas, rng, distortion):
     lattice = np.linspace(-0.5, 0.5, _NODES)
     nodes = np.stack(np.meshgrid(lattice, lattice), axis=-1).reshape(1, -1, 2)
     nodes = bend(np.repeat(nodes, n_samples, axis=0), rng, distortion)
-    turns = np.linalg.inv(random_turns(n_samples, rng, distortion))
+    inverse_maps = np.linalg.inv(random_linear_maps(n_samples, rng, distortion))
     sizes = np.array([picture.size for picture in pictures])[:, None]
-    # Half as much again as the text: a margin for what the distortions push outwards.
-    nodes = (1.5 * sizes.max(2, keepdims=True) * nodes) @ np.swapaxes(turns, 1, 2) + sizes / 2
+    # 1.5 times the size of the text leaves a margin for what the distortions push outwards
+    nodes = 1.5 * sizes.max(2, keepdims=True) * nodes
+    nodes = nodes @ np.swapaxes(inverse_maps, 1, 2) + sizes / 2
     nodes = nodes.reshape(n_samples, _NODES, _NODES, 2)
-    # Pillow wants a quadrilateral's corners from the upper left counter-clockwise.
+    # Pillow takes the corners of a quadrilateral counterclockwise from the upper left
     quads = [nodes[:, :-1, :-1], nodes[:, 1:, :-1], nodes[:, 1:, 1:], nodes[:, :-1, 1:]]
     quads = np.concatenate(quads, axis=-1).reshape(n_samples, -1, 8).tolist()
     masks = np.empty((n_samples, canvas, canvas), np.uint8)

@@ -1,4 +1,4 @@
-"""What drawings are made of: colours, textures and sizes, by their names."""
+"""Names of the colors, textures and sizes of drawn objects."""
 
 COLORS = {
     "red": (220, 30, 30),
@@ -12,12 +12,12 @@ COLORS = {
     "brown": (120, 70, 30),
     "gray": (128, 128, 128),
 }
-"""Colour names of the drawn scenes, with their RGB values (0 to 255)."""
+"""Color names of the drawn scenes, with their RGB values (0 to 255)."""
 
 TEXTURES = ("plain", "striped", "dotted", "checkered", "outlined")
 SIZES = ("small", "medium", "large")
 
 
 def brightness(rgb):
-    """How bright a colour looks, 0 to 255."""
+    """Perceived brightness of a color, 0 to 255."""
     return 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2]

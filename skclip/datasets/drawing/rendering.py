@@ -1,11 +1,11 @@
-"""From drawings (what is ink?) to pictures: size, resolution, blur, colour and noise."""
+"""From ink masks to images: size, resolution, blur, color and noise."""
 
 import numpy as np
 
 from skclip._sklearn_compat import _threadpool_controller_decorator
 
-# Weights are whole multiples of this, so that every product and sum below is exact in float32
-# and a picture does not depend on the order in which a machine's BLAS adds.
+# weights are integer multiples of this, so that every product and sum below is exact in float32
+# and an image does not depend on the order in which the machine's BLAS adds
 _UNIT = 1 / 1024
 
 
@@ -14,12 +14,12 @@ def _quantize(weights):
 
 
 def area_weights(start, stop, n_out, n_in):
-    """Rows that average the input pixels [start, stop) into ``n_out`` equal cells.
+    """Return a matrix that averages the input pixels [start, stop) in ``n_out`` equal cells.
 
     Parameters
     ----------
     start, stop : ndarray of shape (n,)
-        The stretch to be read, in input pixels; what lies outside the picture counts as 0.
+        The interval to average, in input pixels; outside the picture pixels count as 0.
     n_out, n_in : int
         Number of cells and of input pixels.
 
@@ -35,7 +35,7 @@ def area_weights(start, stop, n_out, n_in):
 
 
 def cubic_weights(n_out, n_in):
-    """Rows that enlarge ``n_in`` pixels to ``n_out`` by Keys' bicubic kernel with a = -0.5."""
+    """Return a matrix that enlarges ``n_in`` pixels to ``n_out`` by Keys' cubic (a = -0.5)."""
     at = (np.arange(n_out) + 0.5) * n_in / n_out - 0.5
     distance = np.abs(at[:, None] - np.arange(n_in))
     near = (1.5 * distance - 2.5) * distance**2 + 1
@@ -45,27 +45,27 @@ def cubic_weights(n_out, n_in):
 
 
 def nearest_weights(n_out, n_in):
-    """Rows that enlarge ``n_in`` pixels to ``n_out`` by repeating them."""
+    """Return a matrix that enlarges ``n_in`` pixels to ``n_out`` by repeating them."""
     return np.eye(n_in, dtype=np.float32)[np.arange(n_out) * n_in // n_out]
 
 
 def blur_weights(size, sigma):
-    """Rows of a Gaussian blur with standard deviation ``sigma``, in pixels."""
+    """Return the matrix of a Gaussian blur with standard deviation ``sigma``, in pixels."""
     distance = np.arange(size)[:, None] - np.arange(size)
     weights = np.exp(-0.5 * (distance / sigma) ** 2)
     return _quantize(weights / weights.sum(1, keepdims=True))
 
 
 def resample(vertical, pictures, horizontal):
-    """Apply row weights down and across: (h, H), (n, H, W), (w, W) -> (n, h, w)."""
+    """Resample height and width by a matrix each: (h, H), (n, H, W), (w, W) -> (n, h, w)."""
     half = vertical @ pictures
-    # Back to few bits, so that the second product is exact as well.
+    # rounded to few bits, so that the second product is exact as well
     half = np.rint(half * 16) / 16
     return half @ np.swapaxes(horizontal, -1, -2)
 
 
 def ink_boxes(masks):
-    """Where ink begins, and one past where it ends: left, top, right, bottom, each (n,)."""
+    """Return the bounding boxes of the ink: left, top, right, bottom (exclusive), each (n,)."""
     columns, rows = masks.any(1), masks.any(2)
     left, top = columns.argmax(1), rows.argmax(1)
     right = masks.shape[2] - columns[:, ::-1].argmax(1)
@@ -73,8 +73,8 @@ def ink_boxes(masks):
     return left, top, right, bottom
 
 
-def frame(masks, grid, box):
-    """Bring the ink of each drawing into a box of a square grid.
+def place_in_boxes(masks, grid, box):
+    """Resize the ink of each drawing to a box in a square grid.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def frame(masks, grid, box):
     grid : int
         Side of the grid, in cells.
     box : ndarray of shape (n, 4)
-        Left, top, width and height of the ink's box in the grid, in cells.
+        Left, top, width and height of the box, in cells.
 
     Returns
     -------
@@ -102,23 +102,25 @@ def frame(masks, grid, box):
 
 
 def random_boxes(aspect, filled, rng):
-    """Boxes of the ink in a picture of side 1: left, top, width and height, each row one box.
+    """Choose a box for the ink of each drawing, in an image of side 1.
 
     Parameters
     ----------
     aspect : ndarray of shape (n,)
         Width of the ink over its height.
     filled : ndarray of shape (n,), dtype bool
-        Whether the ink fills the picture's height or width, or stands anywhere, smaller.
+        Whether the box fills the height or the width of the image, or is smaller and placed at
+        random.
     rng : RandomState
 
     Returns
     -------
     boxes : ndarray of shape (n, 4)
+        Left, top, width and height.
     """
     n_samples = len(aspect)
-    # Size-normalised characters are brought near to one aspect: NIST's form-based system, which
-    # made the digits of many a data set, has 20 by 32 pixels.
+    # size normalization gives characters similar aspects: NIST's form-based system, the source of
+    # the digits in many data sets, uses 20 by 32 pixels
     usual = np.exp(rng.normal(np.log(0.62), 0.12, n_samples))
     share = np.where(filled, 0.9, 0.5) * rng.uniform(0, 1, n_samples)
     aspect = np.where(aspect < 1.1, aspect ** (1 - share) * usual**share, aspect)
@@ -130,51 +132,51 @@ def random_boxes(aspect, filled, rng):
 
 
 def pixelate(masks, boxes, grid, bitonal):
-    """Count ink in the cells of a coarse grid, in 17 levels.
+    """Count the ink in each cell of a coarse grid, in 17 levels.
 
     Parameters
     ----------
     masks : ndarray of shape (n, height, width), dtype uint8
         Ink, 0 to 255.
     boxes : ndarray of shape (n, 4)
-        Where the ink goes, in a picture of side 1.
+        Where to place the ink, in an image of side 1: left, top, width and height.
     grid : int
         Side of the grid, in cells.
     bitonal : ndarray of shape (n,), dtype bool
-        Whether the 4 x 4 pixels of a cell are black or white, as in a scan of 1 bit, before they
-        are counted.
+        Whether the 4 x 4 pixels of a cell are rounded to black or white, as in a 1-bit scan,
+        before they are counted.
 
     Returns
     -------
     counts : ndarray of shape (n, grid, grid), dtype float32
         0 to 16.
     """
-    fine = frame(masks, 4 * grid, 4 * grid * boxes)
+    fine = place_in_boxes(masks, 4 * grid, 4 * grid * boxes)
     fine[bitonal] = 255.0 * (fine[bitonal] > 127)
     return np.rint(fine.reshape(-1, grid, 4, grid, 4).mean((2, 4)) * np.float32(16 / 255))
 
 
-# The matrices are small: several threads would spend their time waiting for each other.
+# the matrices are so small that several BLAS threads would mostly wait for each other
 @_threadpool_controller_decorator(limits=1, user_api="blas")
-def develop(masks, lengths, size, coarse, rng):
-    """Bring drawings to the size and sharpness of pictures.
+def resize_and_degrade(masks, lengths, size, coarse, rng):
+    """Resize drawings to the size of the images, and pixelate or blur some of them.
 
     Parameters
     ----------
     masks : ndarray of shape (n, height, width), dtype uint8
         Ink, 0 to 255.
     lengths : ndarray of shape (n,)
-        Number of characters in each drawing; several need a finer grid to stay legible.
+        Number of characters in each drawing; more characters need a finer grid to stay legible.
     size : int
-        Side of the pictures, in pixels.
+        Side of the images, in pixels.
     coarse : ndarray of shape (n,), dtype bool
-        Which pictures pass through a coarse grid.
+        Which drawings are pixelated.
     rng : RandomState
 
     Returns
     -------
     pictures : ndarray of shape (n, size, size), dtype float32
-        Ink, 0 to 255, with a little overshoot.
+        Ink, 0 to 255; bicubic enlargement may exceed this range a little.
     looks : ndarray of shape (n,)
         "sharp", "pixelated" or "blurry".
     """
@@ -192,7 +194,7 @@ def develop(masks, lengths, size, coarse, rng):
     pictures = np.empty((n_samples, size, size), np.float32)
     sharp = np.flatnonzero(~coarse)
     if len(sharp):
-        pictures[sharp] = np.rint(frame(masks[sharp], size, size * boxes[sharp]))
+        pictures[sharp] = np.rint(place_in_boxes(masks[sharp], size, size * boxes[sharp]))
     for sigma in np.unique(sigmas[blurred]):
         rows = np.flatnonzero(blurred & (sigmas == sigma))
         kernel = blur_weights(size, sigma * size / 64)
@@ -208,17 +210,17 @@ def develop(masks, lengths, size, coarse, rng):
     return pictures, looks
 
 
-def paint(ink, foreground, background, noise, rng):
-    """Mix two colours by the ink and add noise.
+def colorize(ink, foreground, background, noise, rng):
+    """Blend two colors by the ink and add noise.
 
     Parameters
     ----------
     ink : ndarray of shape (n, size, size)
-        0 to 255; what overshoots is cut off.
+        0 to 255; values outside are clipped.
     foreground, background : ndarray of shape (n, 3)
         RGB, 0 to 255.
     noise : ndarray of shape (n,)
-        Standard deviation of the noise in grey levels; 0 for none.
+        Standard deviation of the noise in gray levels; 0 for none.
     rng : RandomState
 
     Returns

@@ -1,24 +1,34 @@
-"""Handwriting: pen strokes, blended from the alphabet's ways of writing, bent and inked."""
+"""Handwriting: pen strokes, blended from the shapes of an allograph, bent and drawn with a pen."""
 
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from skclip.datasets.drawing.alphabet import WAYS
-from skclip.datasets.drawing.warps import bend, random_turns
+from skclip.datasets.drawing.alphabet import ALLOGRAPHS
+from skclip.datasets.drawing.warps import bend, random_linear_maps
 
 
-class Way(NamedTuple):
-    """One way of writing a character: its extreme shapes and how points become a curve."""
+class Allograph(NamedTuple):
+    """One of several ways of writing a character."""
 
-    shapes: np.ndarray  # (n_shapes, n_points, 2)
+    shapes: np.ndarray  # (n_shapes, n_points, 2): control points of the extreme shapes
     curve: np.ndarray  # (n_curve_points, n_points): dense curve = curve @ points
-    ends: np.ndarray  # (n_ends, 2): index of a stroke's end point and of its neighbour
+    ends: np.ndarray  # (n_ends, 2): index of a stroke's end point and of the point next to it
 
 
 def parse_shape(shape):
-    """Control points (n, 2), the set of corners and (first, last) of each stroke."""
+    """Parse one shape of `ALLOGRAPHS`.
+
+    Returns
+    -------
+    points : ndarray of shape (n, 2)
+        Control points, in units of the height.
+    corners : set of int
+        Indices of the points that are corners.
+    strokes : list of (int, int)
+        Indices of the first and the last point of each stroke.
+    """
     points, corners, strokes = [], set(), []
     for stroke in shape.split(";"):
         first = len(points)
@@ -31,7 +41,7 @@ def parse_shape(shape):
 
 
 def _spline_rows(n_points, start, stop, per_segment):
-    """Rows that map control points to a Catmull-Rom curve through start..stop (inclusive)."""
+    """Return matrix rows that map control points start..stop (inclusive) to a Catmull-Rom curve."""
     rows = []
     for left in range(start, stop):
         tangents = np.zeros((2, n_points))
@@ -48,13 +58,13 @@ def _spline_rows(n_points, start, stop, per_segment):
 
 
 @lru_cache
-def ways_of(character):
-    """All ways of writing a character; an empty tuple when none is known."""
-    ways = []
-    for shapes in WAYS.get(character, ()):
+def allographs_of(character):
+    """Return the allographs of a character; an empty tuple if it is not in the alphabet."""
+    allographs = []
+    for shapes in ALLOGRAPHS.get(character, ()):
         extremes = np.stack([parse_shape(shape)[0] for shape in shapes])
         _, corners, strokes = parse_shape(shapes[0])
-        # Curve points lie at most 2 % of the height apart: the thinnest pen's dots still touch.
+        # at most 2 % of the height between curve points, so that the dots of the thinnest pen touch
         lengths = np.linalg.norm(np.diff(extremes, axis=1), axis=2).max(0)
         per_segment = np.maximum(3, np.ceil(lengths * 55)).astype(int)
         rows, ends = [], []
@@ -63,11 +73,11 @@ def ways_of(character):
             for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
                 rows += _spline_rows(extremes.shape[1], start, stop, per_segment)
             ends += [(first, first + 1), (last, last - 1)]
-        ways.append(Way(extremes, np.concatenate(rows), np.array(ends)))
-    return tuple(ways)
+        allographs.append(Allograph(extremes, np.concatenate(rows), np.array(ends)))
+    return tuple(allographs)
 
 
-def write(way, n_samples, rng, distortion):
+def write_character(allograph, n_samples, rng, distortion):
     """Write one character ``n_samples`` times.
 
     Returns
@@ -75,29 +85,29 @@ def write(way, n_samples, rng, distortion):
     curves : ndarray of shape (n_samples, n_curve_points, 2)
         x and y of the pen; a digit is about 0.66 wide and 1 high.
     """
-    shapes, curve, ends = way
-    # Exponential weights are a flat Dirichlet; the power brings blends nearer to one extreme.
+    shapes, curve, ends = allograph
+    # normalized exponential draws are uniform on the simplex; the power favors one extreme shape
     weights = rng.exponential(size=(n_samples, len(shapes))) ** 1.5
     weights /= weights.sum(1, keepdims=True)
     points = np.einsum("nk,kpd->npd", weights, shapes)
     points += distortion * 0.025 * rng.standard_normal(points.shape)
-    # Strokes overshoot their ends or fall short of them.
+    # strokes go beyond their end points or stop before them
     reach = distortion * rng.uniform(-0.25, 0.3, size=(n_samples, len(ends), 1))
     points[:, ends[:, 0]] += reach * (points[:, ends[:, 0]] - points[:, ends[:, 1]])
     return bend(curve @ points, rng, distortion) * (0.66, 1.0)
 
 
 def _write_texts(texts, rng, distortion):
-    """Curves of whole texts, letter beside letter: points (total, 2) and each text's first."""
+    """Return the points (n_points, 2) of all texts, and the index of the first point of each."""
     letters = [letter for text in texts for letter in text]
     chosen = rng.uniform(size=len(letters))
     groups = {}
     for place, letter in enumerate(letters):
-        way = int(chosen[place] * len(ways_of(letter)))
-        groups.setdefault((letter, way), []).append(place)
+        index = int(chosen[place] * len(allographs_of(letter)))
+        groups.setdefault((letter, index), []).append(place)
     curves = [None] * len(letters)
-    for (letter, way), places in groups.items():
-        written = write(ways_of(letter)[way], len(places), rng, distortion)
+    for (letter, index), places in groups.items():
+        written = write_character(allographs_of(letter)[index], len(places), rng, distortion)
         for place, curve in zip(places, written, strict=True):
             curves[place] = curve
     spaces = rng.uniform(0.12, 0.25, size=len(texts))
@@ -117,20 +127,20 @@ def _write_texts(texts, rng, distortion):
 
 @lru_cache(maxsize=512)
 def _nib(width, height, canvas):
-    """Flat offsets of the pixels under an elliptic nib, on a square canvas."""
+    """Return the flat offsets of the pixels under an elliptical nib, on a square canvas."""
     half = int(max(width, height)) // 2 + 1
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     inside = (2 * x / width) ** 2 + (2 * y / height) ** 2 <= 1
     return (y[inside] * canvas + x[inside]).astype(np.int32)
 
 
-def ink(points, nib, canvas):
-    """Draw pen positions as one bitonal picture.
+def draw_curve(points, nib, canvas):
+    """Draw a curve as a black-and-white picture.
 
     Parameters
     ----------
     points : ndarray of shape (n_points, 2)
-        Dense pen positions in pixels, more than half a nib away from the border.
+        Densely spaced pen positions, in pixels, more than half a nib away from the border.
     nib : tuple of two int
         Width and height of the nib, in pixels.
     canvas : int
@@ -141,9 +151,9 @@ def ink(points, nib, canvas):
     mask : ndarray of shape (canvas, canvas), dtype uint8
         255 under the pen, 0 elsewhere.
     """
-    at = np.rint(points).astype(np.int32)
+    centers = np.rint(points).astype(np.int32)
     mask = np.zeros(canvas * canvas, np.uint8)
-    mask[((at[:, 1] * canvas + at[:, 0])[:, None] + _nib(*nib, canvas)).ravel()] = 255
+    mask[((centers[:, 1] * canvas + centers[:, 0])[:, None] + _nib(*nib, canvas)).ravel()] = 255
     return mask.reshape(canvas, canvas)
 
 
@@ -153,7 +163,7 @@ def draw_handwritten(texts, canvas, rng, distortion):
     Parameters
     ----------
     texts : list of str
-        Texts whose characters are all in the alphabet.
+        All of their characters must be in the alphabet.
     canvas : int
         Side of a drawing, in pixels.
     rng : RandomState
@@ -163,15 +173,15 @@ def draw_handwritten(texts, canvas, rng, distortion):
     Returns
     -------
     masks : ndarray of shape (n_texts, canvas, canvas), dtype uint8
-        Ink, 0 or 255; every text fills its canvas.
+        Ink, 0 or 255; every text fills the width or the height of its canvas.
     pens : ndarray of shape (n_texts,)
         Pen widths, as fractions of the height of the writing.
     """
     n_samples = len(texts)
     points, starts = _write_texts(texts, rng, distortion)
     counts = np.diff(np.append(starts, len(points)))
-    turns = random_turns(n_samples, rng, distortion)
-    points = np.einsum("pij,pj->pi", np.repeat(turns, counts, axis=0), points)
+    linear_maps = random_linear_maps(n_samples, rng, distortion)
+    points = np.einsum("pij,pj->pi", np.repeat(linear_maps, counts, axis=0), points)
     low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
     extent = high - low
     pens = rng.uniform(0.045, 0.23, size=n_samples)
@@ -183,5 +193,5 @@ def draw_handwritten(texts, canvas, rng, distortion):
     points = points * np.repeat(scale, counts)[:, None] + canvas / 2
     masks = np.empty((n_samples, canvas, canvas), np.uint8)
     for row, strokes in enumerate(np.split(points, starts[1:])):
-        masks[row] = ink(strokes, (int(nibs[row]), int(flat[row])), canvas)
+        masks[row] = draw_curve(strokes, (int(nibs[row]), int(flat[row])), canvas)
     return masks, pens

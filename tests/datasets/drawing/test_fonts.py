@@ -21,7 +21,7 @@ def test_missing_glyphs_are_noticed(font):
 def test_unreadable_font_is_named(tmp_path):
     path = tmp_path / "no.ttf"
     path.write_bytes(b"not a font")
-    with pytest.raises(ValueError, match=r"The 'fonts' hold .*no\.ttf', which cannot be read"):
+    with pytest.raises(ValueError, match=r"The 'fonts' contain .*no\.ttf', which cannot be read"):
         load_font(path)
 
 

@@ -7,63 +7,71 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicHermiteSpline
 
-from skclip.datasets.drawing.alphabet import WAYS
+from skclip.datasets.drawing.alphabet import ALLOGRAPHS
 from skclip.datasets.drawing.rendering import ink_boxes
-from skclip.datasets.drawing.strokes import draw_handwritten, ink, parse_shape, ways_of, write
+from skclip.datasets.drawing.strokes import (
+    allographs_of,
+    draw_curve,
+    draw_handwritten,
+    parse_shape,
+    write_character,
+)
 
 
-def test_the_hand_knows_digits_and_ascii_letters():
-    assert set(WAYS) == set(string.digits + string.ascii_letters)
-    assert ways_of("ω") == ()
+def test_the_alphabet_has_digits_and_ascii_letters():
+    assert set(ALLOGRAPHS) == set(string.digits + string.ascii_letters)
+    assert allographs_of("ω") == ()
 
 
-@pytest.mark.parametrize("character", sorted(WAYS))
-def test_extremes_of_a_way_have_the_same_points_corners_and_strokes(character):
-    for shapes in WAYS[character]:
+@pytest.mark.parametrize("character", sorted(ALLOGRAPHS))
+def test_shapes_of_an_allograph_have_the_same_points_corners_and_strokes(character):
+    for shapes in ALLOGRAPHS[character]:
         first, *others = [parse_shape(shape) for shape in shapes]
         for points, corners, strokes in others:
             assert points.shape == first[0].shape
             assert (corners, strokes) == first[1:]
 
 
-def test_every_digit_has_several_ways_and_shapes():
+def test_every_digit_has_several_allographs_and_shapes():
     for digit in string.digits:
-        assert sum(len(shapes) for shapes in WAYS[digit]) >= 6
+        assert sum(len(shapes) for shapes in ALLOGRAPHS[digit]) >= 6
 
 
 def test_curve_is_the_catmull_rom_spline():
     # Reference: scipy's cubic Hermite spline with the tangents of Catmull and Rom (1974).
-    way = ways_of("3")[0]
-    points = way.shapes[0]
+    allograph = allographs_of("3")[0]
+    points = allograph.shapes[0]
     tangents = np.gradient(points, axis=0)
-    _, corners, _ = parse_shape(WAYS["3"][0][0])
+    _, corners, _ = parse_shape(ALLOGRAPHS["3"][0][0])
     (corner,) = corners
     tangents[corner] = points[corner] - points[corner - 1]
     until = CubicHermiteSpline(np.arange(corner + 1), points[: corner + 1], tangents[: corner + 1])
-    curve = way.curve @ points
-    on_point = np.flatnonzero((way.curve == 1).sum(1) == 1)
-    np.testing.assert_array_equal(np.unique(way.curve[on_point].argmax(1)), np.arange(len(points)))
-    last = on_point[way.curve[on_point].argmax(1) == corner][0]
+    curve = allograph.curve @ points
+    on_point = np.flatnonzero((allograph.curve == 1).sum(1) == 1)
+    np.testing.assert_array_equal(
+        np.unique(allograph.curve[on_point].argmax(1)), np.arange(len(points))
+    )
+    last = on_point[allograph.curve[on_point].argmax(1) == corner][0]
     gaps = np.diff(on_point[on_point <= last])
     at = np.concatenate([k + np.arange(gap) / gap for k, gap in enumerate(gaps[: corner - 1])])
     np.testing.assert_allclose(curve[: len(at)], until(at), atol=1e-12)
-    np.testing.assert_allclose(way.curve.sum(1), 1, atol=1e-12)
+    np.testing.assert_allclose(allograph.curve.sum(1), 1, atol=1e-12)
 
 
 def test_corner_is_sharp_and_other_points_are_smooth():
-    (way,) = ways_of("v")
-    curve = way.curve @ way.shapes[0]
+    (allograph,) = allographs_of("v")
+    curve = allograph.curve @ allograph.shapes[0]
     low = curve[:, 1].argmax()
     before, after = curve[low] - curve[low - 1], curve[low + 2] - curve[low + 1]
     assert before[1] > 0 > after[1]
-    (circle, *_) = ways_of("0")
+    (circle, *_) = allographs_of("0")
     steps = np.diff(circle.curve @ circle.shapes[0], axis=0)
     steps = steps[np.linalg.norm(steps, axis=1) > 1e-9]
     turns = np.diff(np.unwrap(np.arctan2(steps[:, 1], steps[:, 0])))
     assert np.abs(turns).max() < 0.3
 
 
-def test_ink_is_what_lies_under_the_nib():
+def test_draw_curve_inks_the_pixels_under_the_nib():
     rng = np.random.RandomState(0)
     points = rng.uniform(8, 24, size=(12, 2))
     expected = np.zeros((32, 32), bool)
@@ -71,24 +79,24 @@ def test_ink_is_what_lies_under_the_nib():
         for x in range(32):
             for px, py in np.rint(points):
                 expected[y, x] |= (2 * (x - px) / 7) ** 2 + (2 * (y - py) / 5) ** 2 <= 1
-    mask = ink(points, (7, 5), 32)
+    mask = draw_curve(points, (7, 5), 32)
     np.testing.assert_array_equal(mask, 255 * expected)
     assert mask.dtype == np.uint8
 
 
 def test_handwriting_is_pinned():
-    # Control points and curves alone: no rasteriser takes part.
+    # only control points and curves, which do not depend on a rasterizer
     sums = []
     for character in "0fW":
-        curves = write(ways_of(character)[0], 3, np.random.RandomState(0), 1.0)
+        curves = write_character(allographs_of(character)[0], 3, np.random.RandomState(0), 1.0)
         sums.append(zlib.crc32(np.rint(curves * 1000).astype("<i4").tobytes()))
     assert sums == [3768485273, 1029456987, 729910906]
 
 
 def test_without_distortion_only_the_blend_varies():
-    (way,) = ways_of("v")
-    assert len(way.shapes) == 1
-    first, second = write(way, 2, np.random.RandomState(0), 0.0)
+    (allograph,) = allographs_of("v")
+    assert len(allograph.shapes) == 1
+    first, second = write_character(allograph, 2, np.random.RandomState(0), 0.0)
     np.testing.assert_array_equal(first, second)
 
 

@@ -1,4 +1,4 @@
-"""Words for what was drawn, and the grammar that makes captions of them."""
+"""Captions of drawn images: the words for what was drawn, and the grammar."""
 
 import unicodedata
 
@@ -9,21 +9,21 @@ NUMBER_WORDS = (
 
 
 def pick(random, options):
-    """One of the options, from a ``random.Random``."""
+    """Return one of the options, chosen by a ``random.Random``."""
     return options[int(random.random() * len(options))]
 
 
 def with_article(phrase):
-    """Put "a" or "an" in front."""
+    """Return a phrase with "a" or "an" in front."""
     first = phrase.split()[0]
     vowel = first[0] in "aeiou8" or first in ("11", "18")
-    # These begin with the sound of a consonant.
+    # these begin with the sound of a consonant
     vowel = vowel and not first.startswith(("one", "eu", "uni"))
     return f"{'an' if vowel else 'a'} {phrase}"
 
 
 def character_name(character):
-    """The Unicode name in lower case, such as "digit three" or "latin small letter a"."""
+    """Return the Unicode name, such as "digit three" or "latin small letter a"."""
     return unicodedata.name(character).lower()
 
 
@@ -53,7 +53,14 @@ def _letter_nouns(text):
 
 
 def nouns_of(text):
-    """What a drawn text may be called, as pairs (kind, noun phrase); kind "" for none named."""
+    """Return the noun phrases for a drawn text.
+
+    Returns
+    -------
+    nouns : list of (str, str)
+        Pairs (kind, noun phrase); the kind is what the text is called ("digit", "letter", "word"),
+        or "" if the phrase does not say. Phrases that occur twice are chosen twice as often.
+    """
     if text in tuple("0123456789"):
         return _digit_nouns(text)
     if text.isdecimal():
@@ -74,15 +81,15 @@ _MEDIA = ("photo", "picture", "image", "drawing", "scan", "photograph", "close-u
 
 
 def glyph_caption(nouns, facts, random):
-    """One caption for a drawn text.
+    """Return one caption for a drawn text.
 
     Parameters
     ----------
     nouns : list of (str, str)
-        From :func:`nouns_of`.
+        Returned by `nouns_of`.
     facts : dict
-        What is true of the picture: "handwritten" (bool), "look" (adjectives for the picture),
-        "stroke" (adjectives for the text), "colors" (foreground and background name, or None).
+        What is true of the image: "handwritten" (bool), "look" (adjectives for the image),
+        "stroke" (adjectives for the text), "colors" (names of foreground and background, or None).
     random : random.Random
 
     Returns
@@ -106,15 +113,15 @@ def glyph_caption(nouns, facts, random):
         else:
             after = pick(random, (" in print", " in a font", " set in type"))
     if facts["colors"] is not None and random.random() < 0.35:
-        ink, ground = facts["colors"]
+        foreground, background = facts["colors"]
         if random.random() < 0.5:
-            before.append(ink)
+            before.append(foreground)
             if random.random() < 0.6:
-                after += f" on {ground}"
+                after += f" on {background}"
         elif random.random() < 0.5:
-            after += f", {ink} on {ground}"
+            after += f", {foreground} on {background}"
         else:
-            after += f" on {with_article(ground)} background"
+            after += f" on {with_article(background)} background"
     medium = pick(random, _MEDIA) if random.random() < 0.4 else ""
     if look and not medium:
         if random.random() < 0.5:
@@ -127,8 +134,8 @@ def glyph_caption(nouns, facts, random):
     elif before or kind or random.random() < 0.7:
         phrase = with_article(phrase)
     if medium:
-        of = f"{look} {medium}".strip()
-        phrase = f"{with_article(of)} of {phrase}"
+        medium = f"{look} {medium}".strip()
+        phrase = f"{with_article(medium)} of {phrase}"
     return phrase
 
 
@@ -146,15 +153,14 @@ _SIZE_WORDS = {
 }
 _SHAPE_WORDS = {"oval": ("oval", "oval", "ellipse"), "cross": ("cross", "cross", "plus sign")}
 _PLURALS = {"cross": "crosses", "box": "boxes"}
-_COUNTS = NUMBER_WORDS
 
 
-def _describe(item, random, *, sized=0.3, textured=0.5, plural=False):
-    """Size, texture, colour and shape of one object, some of them left out."""
+def _describe(item, random, *, size_probability=0.3, texture_probability=0.5, plural=False):
+    """Return color and shape of one object, with or without its size and texture."""
     words = []
-    if random.random() < sized and item["size"] != "medium":
+    if random.random() < size_probability and item["size"] != "medium":
         words.append(pick(random, _SIZE_WORDS[item["size"]]))
-    if random.random() < (textured if item["texture"] != "plain" else 0.1):
+    if random.random() < (texture_probability if item["texture"] != "plain" else 0.1):
         words.append(pick(random, _TEXTURE_WORDS[item["texture"]]))
     words.append(item["color"])
     noun = pick(random, _SHAPE_WORDS.get(item["shape"], (item["shape"],)))
@@ -164,8 +170,8 @@ def _describe(item, random, *, sized=0.3, textured=0.5, plural=False):
     return " ".join(words)
 
 
-def _place_of(item, image_size):
-    """Where in the picture an object is, or "" where no word fits."""
+def _position_of(item, image_size):
+    """Return where in the image an object is, such as "on the left", or "" if that is unclear."""
     x, y = item["x"] / image_size, item["y"] / image_size
     across = "left" if x < 0.38 else "right" if x > 0.62 else ""
     down = "top" if y < 0.38 else "bottom" if y > 0.62 else ""
@@ -179,7 +185,7 @@ def _place_of(item, image_size):
 
 
 def _relation(first, second, image_size, random):
-    """How the first object lies to the second, along the axis on which they are farther apart."""
+    """Return where the first object is, relative to the second, on the axis of larger distance."""
     dx, dy = second["x"] - first["x"], second["y"] - first["y"]
     if abs(dx) > abs(dy):
         if abs(dx) < 0.15 * image_size:
@@ -193,16 +199,16 @@ def _relation(first, second, image_size, random):
 
 
 def scene_caption(items, background, image_size, random):
-    """One caption for a drawn scene.
+    """Return one caption for a drawn scene.
 
     Parameters
     ----------
     items : list of dict
         The objects, with "color", "shape", "texture", "size", "x" and "y".
     background : str or None
-        Name of the background's colour, if it has one.
+        Name of the background's color, if it has one.
     image_size : int
-        Side of the picture, in pixels.
+        Side of the image, in pixels.
     random : random.Random
 
     Returns
@@ -220,7 +226,7 @@ def scene_caption(items, background, image_size, random):
         else:
             phrase = _describe(item, random)
             if not after and random.random() < 0.35:
-                after = f" {_place_of(item, image_size)}".rstrip()
+                after = f" {_position_of(item, image_size)}".rstrip()
         if random.random() < 0.08:
             return phrase + after
         phrase = with_article(phrase)
@@ -228,10 +234,10 @@ def scene_caption(items, background, image_size, random):
         shared = dict(items[0])
         if len({item["size"] for item in items}) > 1:
             shared["size"] = "medium"
-        phrase = f"{_COUNTS[count]} {_describe(shared, random, plural=True)}"
-        places = {_place_of(item, image_size) for item in items}
-        if not after and len(places) == 1 and random.random() < 0.5:
-            after = f" {places.pop()}".rstrip()
+        phrase = f"{NUMBER_WORDS[count]} {_describe(shared, random, plural=True)}"
+        positions = {_position_of(item, image_size) for item in items}
+        if not after and len(positions) == 1 and random.random() < 0.5:
+            after = f" {positions.pop()}".rstrip()
     elif count == 2:
         first, second = items if random.random() < 0.5 else items[::-1]
         names = [with_article(_describe(item, random)) for item in (first, second)]
@@ -245,9 +251,15 @@ def scene_caption(items, background, image_size, random):
             groups.setdefault((item["color"], item["shape"]), []).append(item)
         names = []
         for group in groups.values():
-            plain = {"sized": 0.1 * (len(group) == 1), "textured": 0.3 * (len(group) == 1)}
-            name = _describe(group[0], random, plural=len(group) > 1, **plain)
-            names.append(with_article(name) if len(group) == 1 else f"{_COUNTS[len(group)]} {name}")
+            is_single = len(group) == 1
+            name = _describe(
+                group[0],
+                random,
+                size_probability=0.1 * is_single,
+                texture_probability=0.3 * is_single,
+                plural=not is_single,
+            )
+            names.append(with_article(name) if is_single else f"{NUMBER_WORDS[len(group)]} {name}")
         phrase = f"{', '.join(names[:-1])} and {names[-1]}"
     if random.random() < 0.3:
         medium = pick(random, ("photo", "picture", "drawing", "image"))

@@ -1,11 +1,11 @@
-"""The grammar: articles, names, and captions that tell the truth."""
+"""The grammar: articles, names, and captions that are true."""
 
 import re
 from random import Random
 
 import pytest
 
-from skclip.datasets.captions import (
+from skclip.datasets.drawing.captions import (
     NUMBER_WORDS,
     character_name,
     glyph_caption,
@@ -33,7 +33,7 @@ def test_articles(phrase, expected):
     assert with_article(phrase) == expected
 
 
-def test_characters_go_by_their_unicode_names():
+def test_characters_are_called_by_their_unicode_names():
     assert character_name("3") == "digit three"
     assert character_name("a") == "latin small letter a"
     assert "greek capital letter omega" in {noun for _, noun in nouns_of("Ω")}
@@ -47,7 +47,7 @@ def test_nouns_of_a_digit_name_that_digit_alone(digit):
     assert words == {str(digit), NUMBER_WORDS[digit]}
 
 
-def test_nouns_of_letters_tell_the_case():
+def test_nouns_of_letters_include_the_case():
     small = " ".join(noun for _, noun in nouns_of("b"))
     capital = " ".join(noun for _, noun in nouns_of("B"))
     assert 'letter "b" in lower case' in small
@@ -69,7 +69,7 @@ def _captions(n=400, **facts):
     return [glyph_caption(nouns_of("3"), facts, random) for _ in range(n)]
 
 
-def test_captions_say_nothing_that_is_not_so():
+def test_captions_say_nothing_untrue():
     plain = " ".join(_captions())
     assert not re.search(r"hand|pen\b|blur|pixel|thick|bold", plain)
     assert not set(COLORS) & set(plain.split())
@@ -77,7 +77,7 @@ def test_captions_say_nothing_that_is_not_so():
     assert not re.search("print|type|font", written)
 
 
-def test_captions_mention_what_is_so():
+def test_captions_mention_what_is_true():
     captions = _captions(
         handwritten=True, look=("blurry",), stroke=("bold",), colors=("red", "black")
     )
