@@ -1,1 +1,1 @@
-"""What scikit-learn sees."""
+"""Estimators with the interface of scikit-learn."""

@@ -1,4 +1,4 @@
-"""What the estimators that hold a model have in common."""
+"""What the estimators that use a model have in common."""
 
 from numbers import Integral
 from pathlib import Path
@@ -7,26 +7,49 @@ from skclip._sklearn_compat import HasMethods, Interval, StrOptions
 from skclip.encode.encoder import load_encoder
 from skclip.encode.protocol import as_encoder, check_fingerprint
 
-ENCODER_CONSTRAINTS = {
-    "model": [str, Path, HasMethods(["encode_images", "encode_texts"])],
-    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-    "device": [str],
-    "dtype": [StrOptions({"auto", "float32", "bfloat16"})],
-    "cache": [None, str, Path, HasMethods(["session"])],
-}
 
+class EncoderMixin:
+    """Mixin for estimators with the parameters ``model``, ``device`` and ``dtype``.
 
-def load_to_fit(estimator):
-    """Return the encoder that an estimator names, and note its fingerprint on the estimator."""
-    encoder = load_encoder(estimator.model, device=estimator.device, dtype=estimator.dtype)
-    encoder = as_encoder(encoder)
-    estimator.fingerprint_ = encoder.fingerprint
-    return encoder
+    It checks these and the other parameters of encoding, loads the model, and tells scikit-learn
+    that X holds no table of numbers. Estimators that take images add ``three_d_array`` to the tags.
 
+    Attributes
+    ----------
+    fingerprint_ : str or None
+        Identifies the model that `fit` loaded. None if the model has no fingerprint.
+    """
 
-def load_fitted(estimator):
-    """Return the encoder of an estimator; once fitted, the very one that `fit` saw."""
-    encoder = load_encoder(estimator.model, device=estimator.device, dtype=estimator.dtype)
-    if hasattr(estimator, "fingerprint_"):
-        check_fingerprint(encoder, estimator.fingerprint_)
-    return encoder
+    _parameter_constraints = {
+        "model": [str, Path, HasMethods(["encode_images", "encode_texts"])],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "device": [str],
+        "dtype": [StrOptions({"auto", "float32", "bfloat16"})],
+        "cache": [None, str, Path, HasMethods(["session"])],
+    }
+
+    def _load_to_fit(self):
+        """Return the encoder and set ``fingerprint_``."""
+        encoder = load_encoder(self.model, device=self.device, dtype=self.dtype)
+        encoder = as_encoder(encoder)
+        self.fingerprint_ = encoder.fingerprint
+        return encoder
+
+    def _load_fitted(self):
+        """Return the encoder, after `fit` only if it is the one that `fit` loaded.
+
+        Raises
+        ------
+        CheckpointError
+            If the estimator is fitted and its model has another fingerprint now.
+        """
+        encoder = load_encoder(self.model, device=self.device, dtype=self.dtype)
+        if hasattr(self, "fingerprint_"):
+            check_fingerprint(encoder, self.fingerprint_)
+        return encoder
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        return tags

@@ -1,4 +1,4 @@
-"""Images to vectors, as a transformer."""
+"""A transformer from images to vectors."""
 
 from numbers import Integral
 
@@ -7,47 +7,54 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from skclip._sklearn_compat import StrOptions, _fit_context
 from skclip.encode.encoder import DEFAULT_MODEL
 from skclip.encode.images import embed_images, embedding_width
-from skclip.estimators.base import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
+from skclip.estimators.base import EncoderMixin
 from skclip.inputs.images import as_images
 
 
-class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class CLIPImageEmbedder(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, EncoderMixin, BaseEstimator
+):
     """Turn images into CLIP embeddings.
 
-    The transformer is stateless: it may transform without being fitted.
+    The transformer is stateless: it can transform without being fitted.
 
     Parameters
     ----------
     model : str, path or Encoder, default="openai/clip-vit-base-patch32"
-        What `load_encoder` takes: a bundled name ("skclip/tiny"), a hub id, a directory, a file, or
-        an object with ``encode_images`` and ``encode_texts``.
+        What `load_encoder` takes: the name of a bundled model ("skclip/tiny"), a hub id, a
+        directory, a file, or an object with ``encode_images`` and ``encode_texts``.
     features : {"projected", "pooled"}, default="projected"
-        "projected" embeddings can be compared with those of texts. "pooled" ones are what the image
-        tower holds before its last linear map; the paper's linear probes on ViTs use them.
+        "projected" embeddings can be compared with those of texts. "pooled" features are the
+        output of the image tower before its last linear map; the linear probes on ViTs in the CLIP
+        paper use them.
     normalize : bool, default=True
         Whether to scale each row to unit length.
     batch_size : int or "auto", default="auto"
-        Images that pass the model together; "auto" is as many as fill the device or the core.
+        Number of images in one pass through the model. "auto" takes as many as keep the device, or
+        each CPU core, busy.
     device : str, default="auto"
-        Where the model runs; "auto" is the first CUDA card, or the CPU.
+        Where the model runs. "auto" takes the first CUDA device, or the CPU if there is none.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
-        Number format inside the model; "auto" is bfloat16 on CUDA and float32 elsewhere.
+        Number format inside the model. "auto" takes bfloat16 on CUDA and float32 elsewhere.
     n_jobs : int or None, default=None
-        Threads that read and resize images while the model runs; None means all free cores.
+        Number of threads that read and resize images while the model runs. None means one for each
+        free core.
     cache : None, "memory", path or EmbeddingStore, default=None
-        Where embeddings are kept, and looked up before anything is computed: in this process, or in
-        a directory that processes share; see `EmbeddingStore`.
+        Where embeddings are kept and looked up before they are computed: "memory" is this
+        process, a path is a directory that several processes can share; see `EmbeddingStore`.
     on_error : {"raise", "nan"}, default="raise"
-        What a missing or unreadable image becomes: an `ImageReadError` that names the row, or a row
-        of NaN and one `MissingImageWarning`, so that an imputer can follow.
+        What happens when images are missing or unreadable. "raise" raises an `ImageReadError` that
+        names the row. "nan" returns rows of NaN, which an imputer can fill, and issues one
+        `MissingImageWarning`.
     verbose : int, default=0
-        Above 0 a progress bar is shown.
+        Values above 0 show a progress bar.
 
     Attributes
     ----------
     fingerprint_ : str or None
-        Names the weights and the preprocessing seen in `fit`. None if the model has no fingerprint.
-        Transforming with other weights under the same name is an error.
+        Identifies the weights and the preprocessing of the model that `fit` loaded. None if the
+        model has no fingerprint. `transform` raises an error if the model of the same name has
+        another fingerprint.
 
     See Also
     --------
@@ -59,11 +66,11 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     *Images* are paths, ``bytes``, PIL images, arrays of shape (height, width[, 3 or 4]), tensors
     (3, height, width), or dicts with ``bytes`` or ``path``, in a list, tuple, object array,
     series or one-column frame; or one array (n, height, width[, channels]). EXIF orientation is
-    applied, transparency is laid over white, and float pixels must lie in [0, 1]. Equal inputs are
-    embedded once.
+    applied, transparent pixels are blended with white, and float pixels must lie in [0, 1].
+    Duplicates are embedded once.
 
     Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision",
-    section 2; for the features of linear probes appendix A.3.
+    section 2; appendix A.3 for the features of linear probes.
 
     Examples
     --------
@@ -75,7 +82,7 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     """
 
     _parameter_constraints = {
-        **ENCODER_CONSTRAINTS,
+        **EncoderMixin._parameter_constraints,
         "features": [StrOptions({"projected", "pooled"})],
         "normalize": ["boolean"],
         "n_jobs": [None, Integral],
@@ -115,6 +122,7 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Parameters
         ----------
         X : images
+            See the Notes of the class.
         y : Ignored
 
         Returns
@@ -122,7 +130,7 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self : CLIPImageEmbedder
         """
         as_images(X)
-        embedding_width(load_to_fit(self), self.features)
+        embedding_width(self._load_to_fit(), self.features)  # fails if the model lacks them
         return self
 
     def transform(self, X):
@@ -131,19 +139,22 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Parameters
         ----------
         X : images, n_samples of them
+            See the Notes of the class.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features), float32
+        vectors : ndarray of shape (n_samples, n_features), float32
 
         Raises
         ------
         ImageReadError
             If an image is missing or unreadable, with ``on_error="raise"``.
+        CheckpointError
+            If the estimator is fitted and its model has another fingerprint now.
         """
         self._validate_params()
         return embed_images(
-            load_fitted(self),
+            self._load_fitted(),
             X,
             features=self.features,
             normalize=self.normalize,
@@ -156,14 +167,12 @@ class CLIPImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     @property
     def _n_features_out(self):
-        return embedding_width(load_fitted(self), self.features)
+        return embedding_width(self._load_fitted(), self.features)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
-        tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
         tags.input_tags.allow_nan = self.on_error == "nan"
         tags.transformer_tags.preserves_dtype = []
         return tags

@@ -1,46 +1,22 @@
-"""A linear classifier on embeddings: logistic regression, solved to the minimum."""
+"""A linear classifier on embeddings: logistic regression, fitted to the exact minimum."""
 
 import warnings
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, compute_class_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from skclip._sklearn_compat import Interval, StrOptions, _fit_context
-from skclip.estimators.solvers import (
-    coefficients,
-    log_probabilities,
-    logistic_problem,
-    minimise,
-)
-
-
-def check_sample_weight(sample_weight, n_samples):
-    """Return the weight of each row as a float64 array of shape (n_samples,)."""
-    if sample_weight is None:
-        return np.ones(n_samples)
-    weight = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
-    if weight.shape != (n_samples,):
-        raise ValueError(
-            f"sample_weight must have one weight for each of the {n_samples} rows of X, "
-            f"got shape {weight.shape}."
-        )
-    if weight.min() < 0:
-        row = int(np.argmin(weight))
-        raise ValueError(f"sample_weight must not be negative, got {weight[row]} in row {row}.")
-    if weight.max() == 0:
-        raise ValueError("sample_weight is zero in all rows; give some row a positive weight.")
-    return weight
+from skclip._sklearn_compat import Interval, StrOptions, _check_sample_weight, _fit_context
+from skclip.estimators.linear import LinearPredictionMixin
+from skclip.estimators.solvers import coefficients, logistic_problem, minimize
 
 
 def weigh_classes(class_weight, classes, y, sample_weight):
-    """Multiply the sample weights by those of the classes.
+    """Multiply the weights of the rows by the weights of their classes.
 
     Parameters
     ----------
@@ -78,11 +54,21 @@ def weigh_classes(class_weight, classes, y, sample_weight):
     return sample_weight * per_class[y]
 
 
-class LinearClassifier(ClassifierMixin, BaseEstimator):
-    """What a classifier predicts from ``coef_``, ``intercept_`` and ``classes_``."""
+class BaseLinearProbe(LinearPredictionMixin, BaseEstimator):
+    """Data checks and the fit at a given ``C``, shared by both linear probes."""
 
     def _check_training_data(self, X, y, sample_weight):
-        """Set ``classes_`` and return X, the rows' class numbers, and both kinds of weights."""
+        """Set ``classes_`` and return checked data.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+        y : ndarray of int, of shape (n_samples,)
+            Positions in ``classes_``.
+        sample_weight : ndarray of shape (n_samples,)
+        weight : ndarray of shape (n_samples,)
+            The sample weights times the weights of the classes.
+        """
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         self.classes_, y = np.unique(y, return_inverse=True)
@@ -91,7 +77,11 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
                 f"{type(self).__name__} needs rows of at least two classes, "
                 f"got 1 class in y: {self.classes_.tolist()}."
             )
-        sample_weight = check_sample_weight(sample_weight, len(X))
+        sample_weight = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
+        if not sample_weight.any():  # which scikit-learn 1.6 accepts
+            raise ValueError("Sample weights must contain at least one non-zero number.")
         weight = weigh_classes(self.class_weight, self.classes_, y, sample_weight)
         return X, y, sample_weight, weight
 
@@ -100,7 +90,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
         problem = logistic_problem(
             X, y, len(self.classes_), weight, fit_intercept=self.fit_intercept
         )
-        theta, self.n_iter_, converged = minimise(problem, C, tol=self.tol, max_iter=self.max_iter)
+        theta, self.n_iter_, converged = minimize(problem, C, tol=self.tol, max_iter=self.max_iter)
         if not converged:
             warnings.warn(
                 f"{type(self).__name__} has not converged after max_iter={self.max_iter} "
@@ -112,97 +102,31 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
         self.coef_ = coef.astype(X.dtype)
         self.intercept_ = intercept.astype(X.dtype)
 
-    def _logits(self, X):
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return X @ self.coef_.T + self.intercept_
-
-    def decision_function(self, X):
-        """Logits of the classes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Embeddings.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            With two classes the logit of ``classes_[1]``, else one column for each class.
-        """
-        logits = self._logits(X)
-        return logits[:, 0] if logits.shape[1] == 1 else logits
-
-    def predict(self, X):
-        """Most probable class of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Embeddings.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-            Labels out of ``classes_``.
-        """
-        logits = self._logits(X)
-        if logits.shape[1] == 1:
-            return self.classes_[(logits[:, 0] > 0).astype(int)]
-        return self.classes_[logits.argmax(axis=1)]
-
-    def predict_log_proba(self, X):
-        """Logarithm of the class probabilities, finite where these underflow to zero.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Embeddings.
-
-        Returns
-        -------
-        log_proba : ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        return log_probabilities(self._logits(X))
-
-    def predict_proba(self, X):
-        """Class probabilities: the sigmoid (two classes) or the softmax of the logits.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Embeddings.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``; each row sums to one.
-        """
-        return np.exp(self.predict_log_proba(X))
+    def _as_features(self, X):
+        return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
 
 
-class LinearProbe(LinearClassifier):
+class LinearProbe(BaseLinearProbe):
     """Linear classifier on frozen embeddings (logistic regression with an L2 penalty).
 
-    It minimises the objective of :class:`~sklearn.linear_model.LogisticRegression` for the
-    same ``C``: binomial for two classes, multinomial for more, intercept not penalised.
+    It minimizes the objective of :class:`~sklearn.linear_model.LogisticRegression` for the
+    same ``C``: binomial for two classes, multinomial for more, intercept not penalized.
 
     Parameters
     ----------
     C : float, default=1.0
-        Weight of the loss against the penalty; smaller values regularise more strongly.
+        Weight of the loss against the penalty; smaller values regularize more strongly.
     fit_intercept : bool, default=True
         Whether each class has an intercept.
     class_weight : dict of label to weight, "balanced" or None, default=None
         Weights of the classes, multiplied with ``sample_weight``. "balanced" gives all
-        classes the same total weight. None weighs all classes 1.
+        classes the same total weight. None gives all classes the weight 1.
     max_iter : int, default=1000
-        Largest number of Newton steps; ten to twenty are usual.
+        Maximum number of Newton steps; most fits need ten to twenty.
     tol : float, default=1e-12
-        The fit has converged when the next step promises to lower the objective by less than
-        ``tol`` times its value. The default leaves the coefficients right to about eight
-        digits.
+        The fit has converged when the squared Newton decrement, twice the decrease that Newton's
+        method predicts for the next step, is at most ``tol`` times the objective. The default
+        gives coefficients that are accurate to about eight digits.
 
     Attributes
     ----------
@@ -213,11 +137,12 @@ class LinearProbe(LinearClassifier):
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
     n_iter_ : int
-        Newton steps taken, at least 1.
+        Number of Newton steps taken, at least 1.
     n_features_in_ : int
-        Width of the embeddings.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features,)
-        Names of the columns of X, where X has them.
+        Names of the columns of X. Defined only if X is a frame with column names that are
+        strings.
 
     See Also
     --------
@@ -225,11 +150,11 @@ class LinearProbe(LinearClassifier):
 
     Notes
     -----
-    A linear probe shows what an embedding holds: the image tower stays as it is and only a
-    linear classifier is trained on its outputs, as in appendix A.3 of [1]_. There the
-    objective is left to L-BFGS with at most 1000 iterations. Here Newton's method with
-    conjugate gradients finds the same minimum in fewer passes over the data and much more
-    closely, so that the result does not hang on where a solver stopped. It computes in float64
+    A linear probe measures what an embedding contains: the image tower is frozen, and only a
+    linear classifier is trained on its outputs, as in appendix A.3 of [1]_. The paper minimizes
+    the objective by L-BFGS with at most 1000 iterations. Here Newton's method with conjugate
+    gradients finds the same minimum in fewer passes over the data and much more accurately, so
+    that the result does not depend on where a solver stopped. All computations are in float64,
     whatever the dtype of X.
 
     References
@@ -275,8 +200,8 @@ class LinearProbe(LinearClassifier):
         y : array-like of shape (n_samples,)
             Labels.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weight of each row, not negative; a row of weight 2 counts as two rows. None
-            weighs all rows 1.
+            Weight of each row, not negative; a row of weight 2 counts as two rows. None gives
+            all rows the weight 1.
 
         Returns
         -------
@@ -285,7 +210,7 @@ class LinearProbe(LinearClassifier):
         Raises
         ------
         ValueError
-            If y has fewer than two classes, or a weight is negative, or all are zero.
+            If y has fewer than two classes, or a weight is negative, or all weights are zero.
         """
         X, y, _, weight = self._check_training_data(X, y, sample_weight)
         self._fit_minimum(X, y, weight, self.C)

@@ -13,27 +13,25 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.parallel import Parallel, delayed
 
 from skclip._sklearn_compat import Interval, StrOptions, _fit_context
-from skclip.estimators.linear_probe import LinearClassifier, LinearProbe
-from skclip.estimators.solvers import coefficients, logistic_problem, minimise
-
-# the paper's first values of the search, two decades apart from 1e-6 to 1e6
-N_COARSE = 7
+from skclip.estimators.coarse_to_fine import best_index, search_grid
+from skclip.estimators.linear_probe import BaseLinearProbe, LinearProbe
+from skclip.estimators.solvers import coefficients, logistic_problem, minimize
 
 
 def default_n_folds(classes, y):
-    """min(5, rows of the smallest class); an error names a class with a single row."""
+    """Return five, or as many as the smallest class has rows; refuse a class with one row."""
     count = np.bincount(y, minlength=len(classes))
     if count.min() < 2:
-        lonely = classes.tolist()[count.argmin()]
+        label = classes.tolist()[count.argmin()]
         raise ValueError(
-            f"cv=None needs two rows of each class, but class {lonely!r} has one sample; "
+            f"cv=None needs two rows of each class, but class {label!r} has one sample; "
             "add rows, leave that class out, or pass cv."
         )
     return min(5, int(count.min()))
 
 
 def check_folds(folds, y, weight):
-    """Raise where the training rows of a fold are of one class, or there is no fold."""
+    """Refuse folds whose training rows are all of one class, and an empty list of folds."""
     if not folds:
         raise ValueError("cv must give at least one split, got none.")
     for number, (train, _) in enumerate(folds):
@@ -44,88 +42,26 @@ def check_folds(folds, y, weight):
             )
 
 
-def best_index(scores):
-    """Position of the best mean score, the first of equals; NaN columns are not tried yet.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_folds, n_Cs)
-
-    Returns
-    -------
-    index : int
-    """
-    mean = scores.mean(axis=0)
-    if np.isnan(mean).all():
-        raise ValueError(
-            "scoring gave NaN for every C; check that each test fold holds what the score needs."
-        )
-    top = np.nanmax(mean)
-    # means of the same fold scores may differ in their last digits by rounding alone
-    return int(np.flatnonzero(mean >= top - 1e-12 * abs(top))[0])
-
-
-def search(evaluate, n_values, *, every):
-    """Score the values of a grid, all of them or from coarse to fine around the peak.
-
-    Parameters
-    ----------
-    evaluate : callable
-        ``evaluate(positions, starts)`` with ascending positions returns their scores, of
-        shape (n_folds, n_positions), and a list with what each position can hand on as
-        ``starts`` to the positions of the next round.
-    n_values : int
-        Length of the grid.
-    every : bool
-        Whether to score all values.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_folds, n_values)
-        NaN where a value was not tried.
-    """
-    positions = np.arange(n_values)
-    if not every:
-        positions = np.unique(np.linspace(0, n_values - 1, N_COARSE).round().astype(int))
-    gap = int(np.diff(positions).max(initial=1))
-    scores, tried, starts = None, set(), None
-    while len(positions):
-        found, ends = evaluate(positions, starts)
-        if scores is None:
-            scores = np.full((len(found), n_values), np.nan)
-        scores[:, positions] = found
-        tried.update(positions)
-        best = best_index(scores)
-        if best in positions:
-            starts = ends[list(positions).index(best)]
-        positions = []
-        while gap > 1 and not positions:
-            gap = (gap + 1) // 2
-            near = (best - gap, best + gap)
-            positions = [p for p in near if 0 <= p < n_values and p not in tried]
-    return scores
-
-
 def takes_weights(scorer):
-    """Whether a scorer can be handed ``sample_weight``.
+    """Return whether a scorer accepts ``sample_weight``.
 
     Parameters
     ----------
     scorer : callable
-        ``scorer(estimator, X, y)``, one of scikit-learn's own among them.
+        ``scorer(estimator, X, y)``, scikit-learn's own or a user's.
 
     Returns
     -------
     bool
     """
-    # what make_scorer returns takes weights in any case, and its metric may not
+    # scorers made by make_scorer accept weights even if their metric does not
     function = getattr(scorer, "_score_func", scorer)
     parameters = signature(function).parameters.values()
     return any(p.name == "sample_weight" or p.kind is Parameter.VAR_KEYWORD for p in parameters)
 
 
 def take_rows(params, rows, n_samples):
-    """Cut those params that have one entry for each sample down to the given rows."""
+    """Take the given rows of those params that have one entry for each sample."""
     return {
         name: np.asarray(value)[rows] if np.shape(value)[:1] == (n_samples,) else value
         for name, value in params.items()
@@ -133,19 +69,19 @@ def take_rows(params, rows, n_samples):
 
 
 def fit_fold(X, y, weight, train, test, probe, Cs, start, scorer, score_params):
-    """Solve one fold for ascending Cs, each from the minimum before it, and score each.
+    """Fit one fold for ascending Cs, each from the minimum of the last one, and score each fit.
 
     Parameters
     ----------
     X, y, weight : ndarray
-        All rows, with class numbers for y.
+        All rows; y holds positions in ``classes_``.
     train, test : ndarray of int
-        The rows of the fold.
+        Row numbers of the fold.
     probe : LinearProbeCV
-        Gives the options of the fit and ``classes_``.
+        Holds the options of the fit and ``classes_``.
     Cs : ndarray of shape (n_Cs,)
     start : ndarray or None
-        Where the first fit begins.
+        Where the first fit begins; None begins at zero.
     scorer : callable
     score_params : dict
 
@@ -154,7 +90,7 @@ def fit_fold(X, y, weight, train, test, probe, Cs, start, scorer, score_params):
     scores : list of float
     minima : list of ndarray
     n_failed : int
-        How many fits did not converge.
+        Number of fits that did not converge.
     """
     classes = probe.classes_
     problem = logistic_problem(
@@ -162,7 +98,7 @@ def fit_fold(X, y, weight, train, test, probe, Cs, start, scorer, score_params):
     )
     scores, minima, n_failed = [], [], 0
     for C in Cs:
-        start, _, converged = minimise(
+        start, _, converged = minimize(
             problem, C, start=start, tol=probe.tol, max_iter=probe.max_iter
         )
         scored = LinearProbe(C)
@@ -174,46 +110,46 @@ def fit_fold(X, y, weight, train, test, probe, Cs, start, scorer, score_params):
     return scores, minima, n_failed
 
 
-class LinearProbeCV(LinearClassifier):
+class LinearProbeCV(BaseLinearProbe):
     """Linear classifier on frozen embeddings that chooses ``C`` by cross-validation.
 
-    The search is the one of the CLIP paper [1]_; the last fit, on all rows at the chosen
-    ``C``, is that of :class:`LinearProbe`.
+    The search is that of the CLIP paper [1]_. The last fit, on all rows with the chosen ``C``,
+    is that of :class:`LinearProbe`.
 
     Parameters
     ----------
     Cs : int or array-like of float, default=96
-        Values of ``C`` to choose from. An int stands for so many values between 1e-6 and 1e6,
-        evenly spaced on a logarithmic scale, that are searched from coarse to fine (see
-        Notes). Of an array every value is tried.
+        Values of ``C`` to choose from. An int is a number of values between 1e-6 and 1e6, evenly
+        spaced on a logarithmic scale, which are searched from coarse to fine (see Notes). The
+        values of an array are all tried.
     cv : int, splitter, iterable of splits or None, default=None
-        None means stratified folds, five or as many as the smallest class has rows. Otherwise
-        as in :func:`~sklearn.model_selection.check_cv`.
+        None means stratified folds: five, or fewer if the smallest class has fewer rows. Other
+        values are those of :func:`~sklearn.model_selection.check_cv`.
     scoring : str, callable or None, default=None
-        The score to choose by: a name of scikit-learn's, or a callable
+        The score to choose by: the name of a scorer of scikit-learn, or a callable
         ``scorer(estimator, X, y)``. None is the accuracy. The score is weighted by the
-        ``sample_weight`` of `fit` if the name's metric or the callable takes ``sample_weight``.
+        ``sample_weight`` of `fit` if the metric or the callable accepts ``sample_weight``.
     fit_intercept : bool, default=True
         Whether each class has an intercept.
     class_weight : dict of label to weight, "balanced" or None, default=None
         Weights of the classes, multiplied with ``sample_weight``; "balanced" is computed
-        once, from all rows. They enter the fits, not the scores.
+        once, from all rows. Class weights count in the fits, not in the scores.
     max_iter : int, default=1000
-        Largest number of Newton steps in each fit.
+        Maximum number of Newton steps in each fit.
     tol : float, default=1e-12
-        The limit of convergence of each fit, as in :class:`LinearProbe`.
+        Tolerance of each fit, as in :class:`LinearProbe`.
     n_jobs : int or None, default=None
-        Number of folds to fit at the same time. None means 1, or what a
-        ``joblib.parallel_config`` context says; -1 all cores.
+        Number of folds to fit at the same time. None means 1 unless in a
+        ``joblib.parallel_config`` context; -1 means all cores.
 
     Attributes
     ----------
     C_ : float
-        The chosen value: the best mean score over the folds, of equals the smallest.
+        The value with the best mean score over the folds; the smallest of several such values.
     Cs_ : ndarray of shape (n_Cs,)
-        All values to choose from, ascending, each once.
+        Values to choose from, ascending and distinct.
     scores_ : ndarray of shape (n_folds, n_Cs)
-        Score on each test fold; NaN for the values that the search did not need.
+        Score on each test fold; NaN for the values that the search did not try.
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
         Weights of the last fit, of the dtype of X; one row for two classes.
     intercept_ : ndarray of shape (1,) or (n_classes,)
@@ -221,26 +157,27 @@ class LinearProbeCV(LinearClassifier):
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
     n_iter_ : int
-        Newton steps of the last fit, at least 1.
+        Number of Newton steps of the last fit, at least 1.
     n_features_in_ : int
-        Width of the embeddings.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features,)
-        Names of the columns of X, where X has them.
+        Names of the columns of X. Defined only if X is a frame with column names that are
+        strings.
 
     See Also
     --------
-    LinearProbe : The same at a given ``C``.
+    LinearProbe : The same classifier with a given ``C``.
 
     Notes
     -----
-    Appendix A.3 of [1]_ sweeps the penalty over 96 steps between 1e-6 and 1e6 by a
-    parametric binary search: seven values two decades apart, then the interval around the
-    peak is halved until the steps are used up. With ``Cs`` an int that is done here, on the
-    mean score over the folds, where the paper has one validation set: at most 15 of 96 values
-    are fitted in each fold. A score with several peaks can hide the highest one from such a
-    search; ``Cs=np.logspace(-6, 6, 96)`` tries them all.
+    Appendix A.3 of [1]_ chooses the penalty among 96 values between 1e-6 and 1e6 by a parametric
+    binary search: it tries seven values two decades apart, then halves the interval around the
+    peak until it reaches the spacing of the grid. With an int for ``Cs`` the same search runs
+    here, on the mean score over the folds, where the paper has one validation set. In each fold
+    at most 15 of 96 values are fitted. If the score has several peaks, such a search can miss
+    the highest one; ``Cs=np.logspace(-6, 6, 96)`` tries all values.
 
-    Within a fold each fit starts from the minimum at the value before it.
+    Within a fold each fit starts from the minimum for the last smaller value of ``C``.
 
     References
     ----------
@@ -300,11 +237,13 @@ class LinearProbeCV(LinearClassifier):
         y : array-like of shape (n_samples,)
             Labels.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weight of each row, not negative, in the fits and in the scores (of a ``scoring``
-            that takes it); a row of weight 2 counts as two rows. None weighs all rows 1.
+            Weight of each row, not negative; a row of weight 2 counts as two rows. It counts in
+            the fits, and in the scores if the metric accepts it. None gives all rows the
+            weight 1.
         **params : dict
-            With metadata routing enabled, what ``cv`` and ``scoring`` have requested, such as
-            ``groups``. ``sample_weight`` then reaches a given ``scoring`` only on its request.
+            Metadata that ``cv`` and ``scoring`` have requested, such as ``groups``, with metadata
+            routing enabled. A given ``scoring`` then gets ``sample_weight`` only if it has
+            requested it.
 
         Returns
         -------
@@ -313,8 +252,8 @@ class LinearProbeCV(LinearClassifier):
         Raises
         ------
         ValueError
-            If y has fewer than two classes, ``cv=None`` and a class has a single row, a value
-            of ``Cs`` is not positive and finite, or ``sample_weight`` is not usable.
+            If y has fewer than two classes, ``cv`` is None and a class has a single row, a value
+            of ``Cs`` is not positive and finite, a weight is negative, or all weights are zero.
         """
         X, y, sample_weight_, weight = self._check_training_data(X, y, sample_weight)
         self.Cs_ = self._check_Cs()
@@ -330,7 +269,7 @@ class LinearProbeCV(LinearClassifier):
         return self
 
     def _search(self, X, y, weight, folds, score_params):
-        """Return ``scores_``."""
+        """Return ``scores_``; warn of fits that have not converged."""
         scorer = get_scorer(self.scoring or "accuracy")
         n_fits, n_failed = 0, 0
 
@@ -356,7 +295,8 @@ class LinearProbeCV(LinearClassifier):
             n_failed += sum(failed)
             return np.array(scores), list(zip(*minima, strict=True))
 
-        scores = search(evaluate, len(self.Cs_), every=not isinstance(self.Cs, Integral))
+        exhaustive = not isinstance(self.Cs, Integral)
+        scores = search_grid(evaluate, len(self.Cs_), exhaustive=exhaustive)
         if n_failed:
             warnings.warn(
                 f"{n_failed} of the {n_fits} fits of the cross-validation have not converged "
@@ -380,15 +320,16 @@ class LinearProbeCV(LinearClassifier):
         return Cs
 
     def _route(self, sample_weight, checked_weight, params):
-        """Return what goes to the splitter and what goes to the scorer."""
+        """Return the parameters of the splitter and those of the scorer."""
         if get_config()["enable_metadata_routing"]:
             routed = process_routing(self, "fit", sample_weight=sample_weight, **params)
             split_params = routed["splitter"]["split"]
             score_params = {} if self.scoring is None else routed["scorer"]["score"]
         elif params:
             raise ValueError(
-                f"fit got {sorted(params)}, which reach the splitter and the scorer only with "
-                "sklearn.set_config(enable_metadata_routing=True); or pass cv as a list of splits."
+                f"fit got {sorted(params)}, which the splitter and the scorer get only after "
+                "sklearn.set_config(enable_metadata_routing=True); call it, or pass a list of "
+                "splits as cv."
             )
         else:
             split_params = {}
@@ -404,7 +345,7 @@ class LinearProbeCV(LinearClassifier):
         return split_params, score_params
 
     def get_metadata_routing(self):
-        """Say which metadata ``fit`` takes and hands on to the splitter and the scorer.
+        """Return which metadata ``fit`` takes and passes to the splitter and the scorer.
 
         Returns
         -------

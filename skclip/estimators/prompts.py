@@ -1,4 +1,4 @@
-"""Prompt templates, and the embeddings of names under several of them."""
+"""Prompt templates, and the embeddings of names averaged over several of them."""
 
 from skclip.encode.texts import embed_text_means
 
@@ -31,14 +31,20 @@ def resolve_templates(templates, encoder=None):
     Parameters
     ----------
     templates : None, str or sequence of str
-        None is the bare name; "auto" is the encoder's own, or "photo" if it has none; then a name
-        of `TEMPLATE_SETS`, one template, or several.
+        None for the bare name, "auto" for the encoder's own or "photo" if it has none, a name of
+        `TEMPLATE_SETS`, one template, or several.
     encoder : Encoder or None, default=None
+        Whose templates "auto" takes.
+
+    Returns
+    -------
+    templates : tuple of str
 
     Raises
     ------
     ValueError
-        If a template does not hold exactly one ``{}``, or there is no set of that name.
+        If a template does not hold exactly one ``{}``, there is no set of that name, or the
+        sequence is empty.
     """
     if templates is None:
         return TEMPLATE_SETS["plain"]
@@ -63,7 +69,7 @@ def resolve_templates(templates, encoder=None):
 
 
 def embed_prompts(encoder, names, templates, **options):
-    """Embed groups of names, each as the mean over its names and over the templates.
+    """Embed groups of names, each as the mean over its names and the templates.
 
     Parameters
     ----------
@@ -76,14 +82,14 @@ def embed_prompts(encoder, names, templates, **options):
 
     Returns
     -------
-    ndarray of shape (n_groups, embed_dim), float32
-        Rows of unit length: the mean of normalised embeddings, normalised again.
+    vectors : ndarray of shape (n_groups, embed_dim), float32
+        Means of normalized embeddings, scaled to unit length.
 
     Notes
     -----
-    Radford et al. 2021, section 3.1.4: the ensemble is made in the embedding space, so that one
-    classifier weight a class remains.
+    Radford et al. 2021, section 3.1.4: the ensemble is made in the embedding space, so that each
+    class has one row of weights.
     """
-    # str.replace, because a name may hold braces itself
+    # not str.format, because a name can contain braces
     prompts = [[t.replace("{}", name) for name in group for t in templates] for group in names]
     return embed_text_means(encoder, prompts, **options)

@@ -4,15 +4,15 @@ The objective is scikit-learn's own::
 
     C * sum_i weight_i * loss(y_i, logits_i) + 1/2 * sum_kj coef_kj ** 2
 
-with the intercept left out of the penalty, one logit and the binomial loss for two classes,
-one logit for each class and the softmax loss for more.
+where the intercept is not penalized. Two classes have one logit and the binomial loss; more have
+one logit for each class and the softmax loss.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# conjugate gradients are far below this bound unless the data leave no better way
+# reached on ill-conditioned data only; conjugate gradients need far fewer iterations on others
 MAX_INNER_ITERATIONS = 1000
 
 
@@ -52,10 +52,17 @@ def loss(y, logits):
 
 
 def loss_gradient(y, logits):
-    """Gradient of each row's loss with respect to its logits, of their shape."""
+    """Gradient of each row's loss with respect to its logits.
+
+    Parameters are those of `loss`.
+
+    Returns
+    -------
+    gradient : ndarray of shape (n_samples, n_logits)
+    """
     rows = np.arange(len(y))
     residual = np.exp(log_probabilities(logits))
-    # minus the sum of the others keeps the digits that "probability - 1" loses
+    # "probability - 1" would lose digits that minus the sum of the other probabilities keeps
     residual[rows, y] = 0
     residual[rows, y] = -residual.sum(axis=1)
     return residual[:, -logits.shape[1] :]
@@ -65,8 +72,9 @@ def loss_gradient(y, logits):
 class LogisticProblem:
     """The rows of one fit, in coordinates in which the solver converges fast.
 
-    The features are centred and turned onto their principal axes: the penalty does not see a
-    rotation and does not reach the intercept, so that the minimum is the same one.
+    The features are centered, if there is an intercept, and rotated onto their principal axes.
+    Neither changes the minimum: the penalty is the same after a rotation, and the intercept, which
+    absorbs the shift, is not penalized.
 
     Attributes
     ----------
@@ -78,23 +86,25 @@ class LogisticProblem:
         1 for two classes, else the number of classes.
     weight : ndarray of shape (n_samples, 1)
         All positive.
-    penalised : ndarray of shape (n_axes,) or (n_axes + 1,)
+    penalized : ndarray of shape (n_axes,) or (n_axes + 1,)
         1, and 0 for the intercept.
     center : ndarray of shape (n_features,)
+        Subtracted from the given features.
     axes : ndarray of shape (n_features, n_axes)
+        Principal axes, one in each column.
     """
 
     features: np.ndarray
     y: np.ndarray
     n_logits: int
     weight: np.ndarray
-    penalised: np.ndarray
+    penalized: np.ndarray
     center: np.ndarray
     axes: np.ndarray
 
 
 def logistic_problem(X, y, n_classes, sample_weight, *, fit_intercept):
-    """Prepare the rows for :func:`minimise`.
+    """Prepare the rows for :func:`minimize`.
 
     Parameters
     ----------
@@ -104,7 +114,7 @@ def logistic_problem(X, y, n_classes, sample_weight, *, fit_intercept):
     n_classes : int
         At least 2.
     sample_weight : ndarray of shape (n_samples,)
-        Not negative; rows of weight 0 are left out.
+        Not negative; rows of weight 0 are dropped.
     fit_intercept : bool
 
     Returns
@@ -127,11 +137,11 @@ def logistic_problem(X, y, n_classes, sample_weight, *, fit_intercept):
         X -= center
     axes = principal_axes(X * np.sqrt(weight))
     n_axes = axes.shape[1]
-    features, penalised = np.ones((len(X), n_axes + fit_intercept)), np.ones(n_axes + fit_intercept)
+    features, penalized = np.ones((len(X), n_axes + fit_intercept)), np.ones(n_axes + fit_intercept)
     np.matmul(X, axes, out=features[:, :n_axes])
-    penalised[n_axes:] = 0
+    penalized[n_axes:] = 0
     n_logits = n_classes if n_classes > 2 else 1
-    return LogisticProblem(features, y, n_logits, weight, penalised, center, axes)
+    return LogisticProblem(features, y, n_logits, weight, penalized, center, axes)
 
 
 def principal_axes(X):
@@ -142,7 +152,7 @@ def principal_axes(X):
 
 
 def coefficients(problem, theta):
-    """Turn the solver's ``theta`` back into ``coef`` and ``intercept`` of the given features.
+    """Transform the solver's ``theta`` back to the coordinates of the given features.
 
     Parameters
     ----------
@@ -162,22 +172,22 @@ def coefficients(problem, theta):
 
 
 def objective(problem, C, theta, logits):
-    """Value of the objective at ``theta``, whose logits are given."""
-    penalty = 0.5 * np.sum(problem.penalised * theta**2)
+    """Value of the objective at ``theta``, where the logits are ``features @ theta.T``."""
+    penalty = 0.5 * np.sum(problem.penalized * theta**2)
     return C * np.vdot(problem.weight, loss(problem.y, logits)) + penalty
 
 
-def gradient(problem, C, theta, logits):
-    """Gradient of the objective with respect to ``theta``, of its shape."""
+def objective_gradient(problem, C, theta, logits):
+    """Gradient of the objective with respect to ``theta``, an ndarray of the same shape."""
     residual = problem.weight * loss_gradient(problem.y, logits)
-    return C * (residual.T @ problem.features) + problem.penalised * theta
+    return C * (residual.T @ problem.features) + problem.penalized * theta
 
 
-def minimise(problem, C, *, start=None, tol, max_iter):
-    """Minimise the objective by Newton's method.
+def minimize(problem, C, *, start=None, tol, max_iter):
+    """Minimize the objective by Newton's method.
 
-    Each step solves Newton's equations by conjugate gradients, just well enough for
-    convergence to stay superlinear, and is halved until the objective falls [1]_.
+    Each step solves Newton's equations by conjugate gradients, only as accurately as superlinear
+    convergence requires, and is halved until the objective decreases enough [1]_.
 
     Parameters
     ----------
@@ -185,18 +195,18 @@ def minimise(problem, C, *, start=None, tol, max_iter):
     C : float
         Weight of the loss against the penalty.
     start : ndarray or None
-        Where to begin; None begins at zero.
+        The first ``theta``; None is zero.
     tol : float
-        Stop after the step that promises to lower the objective by less than ``tol`` times
-        its value.
+        Stop after the step whose squared Newton decrement, twice the predicted decrease of the
+        objective, is at most ``tol`` times its value.
     max_iter : int
-        Largest number of Newton steps.
+        Maximum number of Newton steps.
 
     Returns
     -------
     theta : ndarray of shape (n_logits, n_axes) or (n_logits, n_axes + 1)
     n_iter : int
-        Newton steps taken.
+        Number of Newton steps taken.
     converged : bool
 
     References
@@ -208,71 +218,87 @@ def minimise(problem, C, *, start=None, tol, max_iter):
     theta = np.zeros((problem.n_logits, features.shape[1])) if start is None else start
     logits = features @ theta.T
     value = objective(problem, C, theta, logits)
-    forcing, last_promise = 0.1, np.inf
+    forcing, last_decrement = 0.1, np.inf
     for n_iter in range(1, max_iter + 1):
         proba = np.exp(log_probabilities(logits))[:, -problem.n_logits :]
-        slope = gradient(problem, C, theta, logits)
-        step = _newton_step(problem, C, proba, slope, forcing)
-        # on a quadratic the full step lowers the objective by half of this
-        promise = -np.vdot(slope, step)
-        moved = features @ step.T
-        # this near the minimum a step that helps no more is made of rounding
-        stalled = last_promise / 2 < promise < 1e-8 * value
-        if stalled or promise <= max(tol, np.finfo(np.float64).eps) * value:
+        gradient = objective_gradient(problem, C, theta, logits)
+        step = _newton_step(problem, C, proba, gradient, forcing)
+        # squared Newton decrement: on a quadratic the full step lowers the objective by half of it
+        decrement = -np.vdot(gradient, step)
+        logits_step = features @ step.T
+        # so near the minimum, a decrement that hardly falls is made of rounding errors
+        stalled = last_decrement / 2 < decrement < 1e-8 * value
+        if stalled or decrement <= max(tol, np.finfo(np.float64).eps) * value:
             return theta + step, n_iter, True
-        size = 1.0
+        step_size = 1.0
         while True:
-            trial = objective(problem, C, theta + size * step, logits + size * moved)
-            if trial <= value - 1e-4 * size * promise:
+            new_value = objective(
+                problem, C, theta + step_size * step, logits + step_size * logits_step
+            )
+            if new_value <= value - 1e-4 * step_size * decrement:
                 break
-            size /= 2
-            if size < 1e-10:
-                # what is left to gain is below the rounding of the objective
+            step_size /= 2
+            if step_size < 1e-10:
+                # the decrease that is left is below the rounding error of the objective
                 return theta, n_iter, True
-        forcing, last_promise = min(0.1, np.sqrt(promise / value)), promise
-        theta, logits, value = theta + size * step, logits + size * moved, trial
+        forcing, last_decrement = min(0.1, np.sqrt(decrement / value)), decrement
+        theta, logits = theta + step_size * step, logits + step_size * logits_step
+        value = new_value
     return theta, max_iter, False
 
 
-def _newton_step(problem, C, proba, slope, forcing):
-    """Solve Hessian @ step = -slope by preconditioned conjugate gradients.
+def _newton_step(problem, C, proba, gradient, forcing):
+    """Solve Hessian @ step = -gradient by preconditioned conjugate gradients.
 
-    ``forcing`` is the residual, relative to the slope, to stop at. The Hessian comes from
-    the probabilities, and so does its diagonal, the preconditioner.
+    Parameters
+    ----------
+    problem : LogisticProblem
+    C : float
+    proba : ndarray of shape (n_samples, n_logits)
+        Probabilities that belong to the logits. The Hessian follows from them, and so does its
+        diagonal, the preconditioner.
+    gradient : ndarray of shape (n_logits, n_axes) or (n_logits, n_axes + 1)
+    forcing : float
+        Norm of the residual to stop at, relative to that of the gradient.
+
+    Returns
+    -------
+    step : ndarray of the shape of ``gradient``
     """
-    features, weight, penalised = problem.features, problem.weight, problem.penalised
+    features, weight, penalized = problem.features, problem.weight, problem.penalized
 
-    def hessian(direction):
-        change = features @ direction.T  # (n_samples, n_logits)
-        change = proba * (change - (proba * change).sum(axis=1, keepdims=True))
-        return C * ((weight * change).T @ features) + penalised * direction
+    def apply_hessian(direction):
+        logits_change = features @ direction.T  # (n_samples, n_logits)
+        mean = (proba * logits_change).sum(axis=1, keepdims=True)
+        residual_change = proba * (logits_change - mean)
+        return C * ((weight * residual_change).T @ features) + penalized * direction
 
     def precondition(residual):
         scaled = residual / diagonal
         if problem.n_logits > 1:
-            # softmax does not see what all intercepts have in common, and rounding would
-            # send it anywhere
-            scaled -= (1 - penalised) * scaled.mean(axis=0)
+            # adding one number to all intercepts does not change the softmax: without this,
+            # rounding errors would add up in that direction
+            scaled -= (1 - penalized) * scaled.mean(axis=0)
         return scaled
 
-    diagonal = C * ((weight * proba * (1 - proba)).T @ features**2) + penalised
+    diagonal = C * ((weight * proba * (1 - proba)).T @ features**2) + penalized
     diagonal = np.maximum(diagonal, np.finfo(np.float64).tiny)
-    step = np.zeros_like(slope)
-    residual = -slope
+    step = np.zeros_like(gradient)
+    residual = -gradient
     direction = scaled = precondition(residual)
-    power = np.vdot(residual, scaled)
-    enough = forcing**2 * power
+    squared_norm = np.vdot(residual, scaled)
+    target = forcing**2 * squared_norm
     for _ in range(MAX_INNER_ITERATIONS):
-        if power <= enough:
+        if squared_norm <= target:
             break
-        image = hessian(direction)
-        curvature = np.vdot(direction, image)
+        hessian_direction = apply_hessian(direction)
+        curvature = np.vdot(direction, hessian_direction)
         if curvature <= 0:
-            # the objective is convex: only rounding leads here
+            # the objective is convex: only rounding errors can cause this
             break
-        step = step + power / curvature * direction
-        residual = residual - power / curvature * image
+        step = step + squared_norm / curvature * direction
+        residual = residual - squared_norm / curvature * hessian_direction
         scaled = precondition(residual)
-        power, last = np.vdot(residual, scaled), power
-        direction = scaled + power / last * direction
+        squared_norm, last = np.vdot(residual, scaled), squared_norm
+        direction = scaled + squared_norm / last * direction
     return step

@@ -1,4 +1,4 @@
-"""Texts to vectors, as a transformer."""
+"""A transformer from texts to vectors."""
 
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
@@ -6,44 +6,49 @@ from skclip._sklearn_compat import _fit_context
 from skclip.encode.encoder import DEFAULT_MODEL
 from skclip.encode.images import embedding_width
 from skclip.encode.texts import embed_texts
-from skclip.estimators.base import ENCODER_CONSTRAINTS, load_fitted, load_to_fit
+from skclip.estimators.base import EncoderMixin
 from skclip.estimators.prompts import embed_prompts, resolve_templates
 from skclip.inputs.texts import as_texts
 
 
-class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class CLIPTextEmbedder(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, EncoderMixin, BaseEstimator
+):
     """Turn texts into CLIP embeddings.
 
-    The transformer is stateless: it may transform without being fitted.
+    The transformer is stateless: it can transform without being fitted.
 
     Parameters
     ----------
     model : str, path or Encoder, default="openai/clip-vit-base-patch32"
         What `load_encoder` takes.
     templates : None, str or list of str, default=None
-        Prompt templates with one ``{}`` for the text. With several, the normalised embeddings of a
-        text are averaged and normalised again. A name of a set is "plain", "photo", "photos",
-        "sketches", "textures" or "actions"; "auto" is the model's own. None takes texts as they
-        are.
+        Prompt templates with one ``{}`` for the text. With several, the normalized embeddings of a
+        text are averaged, and the mean is normalized. "plain", "photo", "photos", "sketches",
+        "textures" and "actions" are names of sets; "auto" takes the model's own, or "a photo of a
+        {}." if it has none. None takes texts as they are.
     normalize : bool, default=True
-        Whether to scale each row to unit length. With `templates` False is an error, because an
+        Whether to scale each row to unit length. With `templates` it must be True, because an
         ensemble is a mean of unit vectors.
     batch_size : int or "auto", default="auto"
-        Texts that pass the model together; "auto" is as many as fill the device or the core.
+        Number of texts in one pass through the model. "auto" takes as many as keep the device, or
+        the CPU core, busy.
     device : str, default="auto"
-        Where the model runs; "auto" is the first CUDA card, or the CPU.
+        Where the model runs. "auto" takes the first CUDA device, or the CPU if there is none.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
-        Number format inside the model; "auto" is bfloat16 on CUDA and float32 elsewhere.
+        Number format inside the model. "auto" takes bfloat16 on CUDA and float32 elsewhere.
     cache : None, "memory", path or EmbeddingStore, default=None
-        Where embeddings are kept, and looked up before anything is computed: in this process, or in
-        a directory that processes share; see `EmbeddingStore`.
+        Where embeddings are kept and looked up before they are computed: "memory" is this
+        process, a path is a directory that several processes can share; see `EmbeddingStore`.
     verbose : int, default=0
-        Above 0 a progress bar is shown.
+        Values above 0 show a progress bar.
 
     Attributes
     ----------
     fingerprint_ : str or None
-        Names the weights and the tokenizer seen in `fit`. None if the model has no fingerprint.
+        Identifies the weights and the tokenizer of the model that `fit` loaded. None if the model
+        has no fingerprint. `transform` raises an error if the model of the same name has another
+        fingerprint.
 
     See Also
     --------
@@ -51,10 +56,11 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     Notes
     -----
-    Texts are cleaned and lower-cased as OpenAI's tokenizer does it. Texts longer than the model's
-    context length are cut, with one `TextTruncationWarning`. Equal texts are embedded once.
+    Texts are cleaned and lower-cased as in OpenAI's tokenizer. Texts longer than the model's
+    context length are cut, with one `TextTruncationWarning`. Duplicates are embedded once.
 
-    Radford et al. 2021, section 2.4.
+    Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision",
+    section 2.4.
 
     Examples
     --------
@@ -64,7 +70,7 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     """
 
     _parameter_constraints = {
-        **ENCODER_CONSTRAINTS,
+        **EncoderMixin._parameter_constraints,
         "templates": [None, str, list, tuple],
         "normalize": ["boolean"],
         "verbose": ["verbose"],
@@ -98,6 +104,7 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Parameters
         ----------
         X : list, series or column of str
+            Texts.
         y : Ignored
 
         Returns
@@ -105,7 +112,7 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self : CLIPTextEmbedder
         """
         as_texts(X)
-        self._resolve_templates(load_to_fit(self))
+        self._resolve_templates(self._load_to_fit())
         return self
 
     def transform(self, X):
@@ -114,13 +121,19 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Parameters
         ----------
         X : list, series or column of str, n_samples of them
+            Texts.
 
         Returns
         -------
-        ndarray of shape (n_samples, embed_dim), float32
+        vectors : ndarray of shape (n_samples, embed_dim), float32
+
+        Raises
+        ------
+        CheckpointError
+            If the estimator is fitted and its model has another fingerprint now.
         """
         self._validate_params()
-        encoder = load_fitted(self)
+        encoder = self._load_fitted()
         options = {"batch_size": self.batch_size, "cache": self.cache, "verbose": self.verbose}
         templates = self._resolve_templates(encoder)
         if templates is not None:
@@ -139,12 +152,10 @@ class CLIPTextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @property
     def _n_features_out(self):
-        return embedding_width(load_fitted(self))
+        return embedding_width(self._load_fitted())
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
         return tags

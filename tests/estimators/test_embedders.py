@@ -234,20 +234,20 @@ def test_an_encoder_made_for_a_card_that_is_not_here_loads_elsewhere():
     assert reload(fingerprint, source, "cuda:7", *others).fingerprint == fingerprint
 
 
-def test_a_model_being_loaded_keeps_no_other_waiting(monkeypatch, tmp_path):
+def test_a_slow_load_blocks_no_other_model(monkeypatch, tmp_path):
     load_encoder(TINY)
     started, finish = threading.Event(), threading.Event()
 
     def slow(model):
         started.set()
         assert finish.wait(30)
-        raise OSError("the other model's end")
+        raise OSError("the other model fails")
 
     monkeypatch.setattr(encoder_module, "load_checkpoint", slow)
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(load_encoder, tmp_path)
         assert started.wait(30)
-        assert load_encoder(TINY).embed_dim  # would wait for ever
+        assert load_encoder(TINY).embed_dim  # must not wait for the other model
         finish.set()
         with pytest.raises(OSError, match="other model"):
             other.result()
@@ -262,11 +262,11 @@ def test_bfloat16_is_close_to_float32():
 
 
 def test_odd_files_under_both_settings(odd_files):
-    neighbour = SCENES.images[0]
-    (alone,) = CLIPImageEmbedder(TINY).transform([neighbour])
-    items = [neighbour]
+    neighbor = SCENES.images[0]
+    (alone,) = CLIPImageEmbedder(TINY).transform([neighbor])
+    items = [neighbor]
     for file in odd_files:
-        items += [file.path, neighbour]
+        items += [file.path, neighbor]
     with pytest.warns(MissingImageWarning) as record:
         vectors = CLIPImageEmbedder(TINY, on_error="nan").transform(items)
     n_bad = sum(not file.readable for file in odd_files)
@@ -279,7 +279,7 @@ def test_odd_files_under_both_settings(odd_files):
         assert np.isnan(vector).all() == (not file.readable), file.name
         if not file.readable:
             with pytest.raises(ImageReadError, match="^image in row 1: "):
-                CLIPImageEmbedder(TINY).transform([neighbour, file.path])
+                CLIPImageEmbedder(TINY).transform([neighbor, file.path])
 
 
 def test_clones_and_folds_share_one_loaded_model(monkeypatch):

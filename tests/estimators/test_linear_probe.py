@@ -12,7 +12,7 @@ from skclip.estimators.linear_probe import LinearProbe
 
 
 def random_problem(seed):
-    """One of the 30 problems: every second binary, sizes, C and options drawn."""
+    """Return a random problem; problems of odd seeds have two classes."""
     rng = np.random.default_rng(seed)
     n_classes = 2 if seed % 2 else int(rng.integers(3, 9))
     n_samples, n_features = int(rng.integers(30, 300)), int(rng.integers(2, 80))
@@ -23,7 +23,7 @@ def random_problem(seed):
     sample_weight = rng.uniform(0, 2, size=n_samples) if seed % 3 == 0 else None
     class_weight = (None, "balanced", {0: 2.0, 1: 0.5})[seed % 5 % 3]
     if sample_weight is not None and class_weight == "balanced":
-        # scikit-learn counts weighted rows here from 1.7 on only
+        # before 1.7 scikit-learn balances the numbers of rows, not their weights
         class_weight = None
     params = {
         "C": float(10 ** rng.uniform(-3, 3)),
@@ -37,7 +37,7 @@ def random_problem(seed):
 def test_agrees_with_logistic_regression(seed):
     X, y, sample_weight, params = random_problem(seed)
     probe = LinearProbe(**params).fit(X, y, sample_weight=sample_weight)
-    # L-BFGS stops too far from the minimum of these to compare closely
+    # L-BFGS stops too far from the minimum of these problems for a close comparison
     reference = LogisticRegression(**params, solver="newton-cg", tol=1e-8, max_iter=10_000)
     reference.fit(X, y, sample_weight=sample_weight)
     assert probe.coef_.shape == reference.coef_.shape
@@ -102,7 +102,7 @@ def test_log_probabilities_stay_finite():
     np.testing.assert_array_equal(probe.predict_proba([[-1e4], [1e4]]), [[1, 0], [0, 1]])
 
 
-def test_a_class_of_no_weight_is_never_predicted():
+def test_a_class_of_weight_zero_is_never_predicted():
     X, y = load_iris(return_X_y=True)
     probe = LinearProbe().fit(X, y, sample_weight=(y != 1).astype(float))
     assert probe.classes_.tolist() == [0, 1, 2]
@@ -121,9 +121,10 @@ def test_says_when_it_has_not_converged():
 @pytest.mark.parametrize(
     ("sample_weight", "message"),
     [
-        ([1.0, 1.0], "each of the 4 rows of X, got shape"),
-        ([1.0, -2.0, 1.0, 1.0], "must not be negative, got -2.0 in row 1"),
-        ([0.0] * 4, "zero in all rows"),
+        ([1.0, 1.0], r"sample_weight.shape == \(2,\), expected \(4,\)"),
+        ([[1.0], [1.0], [1.0], [1.0]], "Sample weights must be 1D array"),
+        ([1.0, -2.0, 1.0, 1.0], "Negative values in data passed to `sample_weight`"),
+        ([0.0] * 4, "Sample weights must contain at least one non-zero number"),
         ([1.0, np.nan, 1.0, 1.0], "sample_weight contains NaN"),
     ],
 )

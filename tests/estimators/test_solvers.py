@@ -2,18 +2,19 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import approx_fprime, minimize
+from scipy import optimize
+from scipy.optimize import approx_fprime
 from scipy.special import log_expit, log_softmax
 
 from skclip.estimators.solvers import (
     coefficients,
-    gradient,
     log_probabilities,
     logistic_problem,
     loss,
     loss_gradient,
-    minimise,
+    minimize,
     objective,
+    objective_gradient,
     principal_axes,
 )
 
@@ -41,7 +42,7 @@ def naive_objective(coef, intercept, X, y, weight, C):
 
 def solve(X, y, n_classes, weight, C, fit_intercept=True, **options):
     problem = logistic_problem(X, y, n_classes, weight, fit_intercept=fit_intercept)
-    theta, n_iter, converged = minimise(problem, C, **{"tol": 1e-12, "max_iter": 1000, **options})
+    theta, n_iter, converged = minimize(problem, C, **{"tol": 1e-12, "max_iter": 1000, **options})
     assert converged
     return problem, theta, n_iter
 
@@ -91,7 +92,7 @@ def test_objective_and_gradient(n_samples, n_features, n_classes, fit_intercept)
     expected = naive_objective(coef, intercept, X, y, weight, 0.7)
     assert value(theta.ravel()) == pytest.approx(expected, rel=1e-8)
     numeric = approx_fprime(theta.ravel(), value, 1e-7).reshape(shape)
-    actual = gradient(problem, 0.7, theta, problem.features @ theta.T)
+    actual = objective_gradient(problem, 0.7, theta, problem.features @ theta.T)
     np.testing.assert_allclose(actual, numeric, rtol=1e-4, atol=1e-4)
 
 
@@ -108,14 +109,14 @@ def test_minimum_is_that_of_the_naive_objective(n_samples, n_features, n_classes
         return naive_objective(flat[:, :-1], flat[:, -1], X, y, weight, 2.0)
 
     found = np.hstack([coef, intercept[:, None]]).ravel()
-    reference = minimize(value, found + 0.1, method="BFGS")
+    reference = optimize.minimize(value, found + 0.1, method="BFGS")
     assert value(found) <= reference.fun + 1e-9
     np.testing.assert_allclose(found[:n_features], reference.x[:n_features], atol=1e-3)
-    slope = approx_fprime(found, value, 1e-6)
-    np.testing.assert_allclose(slope, 0, atol=1e-3)
+    gradient = approx_fprime(found, value, 1e-6)
+    np.testing.assert_allclose(gradient, 0, atol=1e-3)
 
 
-def test_rows_of_no_weight_do_not_count():
+def test_rows_of_weight_zero_do_not_count():
     X, y, weight = make_problem(30, 4, 3)
     weight[5:12] = 0
     kept = weight > 0
@@ -128,8 +129,8 @@ def test_rows_of_no_weight_do_not_count():
 def test_a_start_near_the_minimum_saves_steps_and_changes_nothing():
     X, y, weight = make_problem(60, 5, 3)
     problem, cold, n_cold = solve(X, y, 3, weight, 10.0)
-    near, _, _ = minimise(problem, 8.0, tol=1e-12, max_iter=100)
-    warm, n_warm, _ = minimise(problem, 10.0, start=near, tol=1e-12, max_iter=100)
+    near, _, _ = minimize(problem, 8.0, tol=1e-12, max_iter=100)
+    warm, n_warm, _ = minimize(problem, 10.0, start=near, tol=1e-12, max_iter=100)
     assert n_warm < n_cold
     np.testing.assert_allclose(
         np.hstack(coefficients(problem, warm)[:1]), coefficients(problem, cold)[0], atol=1e-8
@@ -171,7 +172,7 @@ def test_principal_axes_are_orthonormal_and_span_the_rows():
 
 
 def test_steps_made_of_rounding_end_the_fit():
-    # without the end its steps stay at 1e-13 of the objective for as long as one lets them
+    # without the check for stalled steps they would stay at 1e-13 of the objective for ever
     rng = np.random.RandomState(294)
     X, y = rng.rand(15, 30), rng.randint(0, 3, size=15)
     weight = rng.randint(0, 5, size=15).astype(float)

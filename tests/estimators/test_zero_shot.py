@@ -156,7 +156,7 @@ def test_names_of_labels(y, names):
 def test_meta_estimators_that_number_the_labels():
     y = np.array(["red", "green", "blue"] * 3)
     X = solid(*y)
-    with pytest.raises(ValueError, match="hand over a mapping such as {0: 'blue', ...}"):
+    with pytest.raises(ValueError, match="pass a mapping such as {0: 'blue', ...}"):
         VotingClassifier([("zero-shot", classifier())]).fit(X, y)
     numbered = classifier({0: "blue", 1: "green", 2: "red"})
     assert VotingClassifier([("zero-shot", numbered)]).fit(X, y).score(X, y) == 1
@@ -201,9 +201,9 @@ def test_embeddings_of_another_width_are_refused():
         fitted.predict(np.full((2, 4), np.nan))
 
 
-def test_templates_are_averaged_as_unit_vectors_and_renormalised():
+def test_templates_are_averaged_as_unit_vectors_and_renormalized():
     # Radford et al. 2021, section 3.1.4
-    templates = ["{}", "a very very very long sentence about the colour {}"]
+    templates = ["{}", "a very very very long sentence about the color {}"]
     fitted = classifier(templates=templates).fit()
     encoder = ColorEncoder()
     each = [unit(encoder.encode_texts([t.format(n) for n in sorted(NAMES)])) for t in templates]
@@ -227,12 +227,12 @@ def test_templates_in_use(templates, used):
 
 def test_auto_is_the_models_own_templates():
     encoder = ColorEncoder()
-    for templates in (("the colour {}",), "the colour {}"):
+    for templates in (("the color {}",), "the color {}"):
         encoder.templates = templates
         fitted = classifier(model=encoder, templates="auto").fit()
-        assert fitted.templates_ == ("the colour {}",)
-    encoder.templates = ["a colour"]
-    with pytest.raises(ValueError, match="exactly one '{}', got 'a colour'"):
+        assert fitted.templates_ == ("the color {}",)
+    encoder.templates = ["a color"]
+    with pytest.raises(ValueError, match="exactly one '{}', got 'a color'"):
         classifier(model=encoder, templates="auto").fit()
 
 

@@ -1,0 +1,100 @@
+"""Prediction from ``coef_``, ``intercept_`` and ``classes_``, for all linear classifiers."""
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from skclip.estimators.solvers import log_probabilities
+
+
+def logits_per_class(logits):
+    """Return one column for each class.
+
+    The class with the largest logit is the prediction. Probabilities would not do: those of
+    different logits can round to equal numbers.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (n_samples, n_logits)
+        One column stands for the second of two classes, more columns for a class each.
+
+    Returns
+    -------
+    logits : ndarray of shape (n_samples, max(n_logits, 2))
+    """
+    return np.hstack([-logits, logits]) if logits.shape[1] == 1 else logits
+
+
+class LinearPredictionMixin(ClassifierMixin):
+    """Mixin for classifiers whose logits are ``features @ coef_.T + intercept_``.
+
+    A subclass sets ``coef_``, ``intercept_`` and ``classes_`` in `fit`, with one row of ``coef_``
+    for two classes, and says in ``_as_features(X)`` how X becomes an ndarray of shape
+    (n_samples, n_features).
+    """
+
+    def _logits(self, X):
+        check_is_fitted(self)
+        return self._as_features(X) @ self.coef_.T + self.intercept_
+
+    def decision_function(self, X):
+        """Logits of the classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Embeddings; `ZeroShotClassifier` also takes images.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            With two classes the logit of ``classes_[1]``, else one column for each class.
+        """
+        logits = self._logits(X)
+        return logits[:, 0] if logits.shape[1] == 1 else logits
+
+    def predict(self, X):
+        """Most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Embeddings; `ZeroShotClassifier` also takes images.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Labels out of ``classes_``.
+        """
+        logits = self._logits(X)
+        return self.classes_[logits_per_class(logits).argmax(axis=1)]
+
+    def predict_log_proba(self, X):
+        """Logarithm of the class probabilities, finite where these underflow to zero.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Embeddings; `ZeroShotClassifier` also takes images.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return log_probabilities(self._logits(X))
+
+    def predict_proba(self, X):
+        """Class probabilities: the sigmoid (two classes) or the softmax of the logits.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Embeddings; `ZeroShotClassifier` also takes images.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``; each row sums to one.
+        """
+        return np.exp(self.predict_log_proba(X))
