@@ -101,6 +101,15 @@ def cpu_multiplies_bfloat16():
     return getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
 
 
+def version_of(tensor):
+    """Return how often a tensor was changed in place, or None where torch does not count.
+
+    Tensors that were made in inference mode have no counter. Neither does one count what is written
+    through ``tensor.data`` or through a numpy array that shares the tensor's memory.
+    """
+    return None if tensor.is_inference() else tensor._version
+
+
 @cache
 def jpeg_operator():
     """Return torchvision's JPEG decoder, or None if it cannot be loaded.

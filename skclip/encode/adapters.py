@@ -2,49 +2,69 @@
 
 import torch
 
+from skclip.encode.module_fingerprint import (
+    SAMPLE_TEXTS,
+    ModuleFingerprint,
+    digest_of,
+    sample_pictures,
+)
+from skclip.encode.protocol import Encoder, check_pictures
 
-class OpenCLIPEncoder:
+
+class OpenCLIPEncoder(Encoder):
     """An open_clip model as an Encoder.
 
     Parameters
     ----------
     model : torch.nn.Module
         With ``encode_image``, ``encode_text`` and ``logit_scale``, as open_clip makes it.
-    preprocess : callable
-        Picture to pixels; the last value that ``open_clip.create_model_and_transforms`` returns.
+    image_transform : callable
+        From a picture to pixels; the last value that ``open_clip.create_model_and_transforms``
+        returns.
     tokenizer : callable
         What ``open_clip.get_tokenizer`` returns.
 
+    Attributes
+    ----------
+    device : torch.device
+        Where the weights are.
+    logit_scale : float
+        The factor on cosine similarities.
+    fingerprint : str
+        Changes with the weights, and with what `image_transform` and `tokenizer` return for a few
+        fixed pictures and texts. So ``cache=`` works, and a model that was trained on in place is
+        another model.
+
     Notes
     -----
-    Clones of an estimator share the model. A pickle carries all of it.
+    Clones of an estimator share the model. A pickle contains the whole model.
 
     Examples
     --------
     >>> import open_clip  # doctest: +SKIP
     >>> from skclip import OpenCLIPEncoder, ZeroShotClassifier
-    >>> model, _, preprocess = open_clip.create_model_and_transforms(
+    >>> model, _, image_transform = open_clip.create_model_and_transforms(
     ...     "ViT-B-16-SigLIP", pretrained="webli"
     ... )  # doctest: +SKIP
     >>> encoder = OpenCLIPEncoder(
-    ...     model, preprocess, open_clip.get_tokenizer("ViT-B-16-SigLIP")
+    ...     model, image_transform, open_clip.get_tokenizer("ViT-B-16-SigLIP")
     ... )  # doctest: +SKIP
     >>> ZeroShotClassifier(["cat", "dog"], model=encoder)  # doctest: +SKIP
     """
 
-    def __init__(self, model, preprocess, tokenizer):
+    def __init__(self, model, image_transform, tokenizer):
         if not hasattr(model, "encode_image") or not hasattr(model, "encode_text"):
             raise TypeError(
                 f"model must have encode_image and encode_text, got a {type(model).__name__}; "
                 "it is the first of what open_clip.create_model_and_transforms returns"
             )
         self.model = model.eval()
-        self.preprocess = preprocess
-        self.tokenize = tokenizer
+        self.image_transform = image_transform
+        self.tokenizer = tokenizer
+        self._weights = ModuleFingerprint(model)
 
     @property
     def device(self):
-        """Where the model's weights are."""
         return self._weight.device
 
     @property
@@ -53,21 +73,48 @@ class OpenCLIPEncoder:
 
     @property
     def logit_scale(self):
-        """The factor on cosine similarities."""
         return float(self.model.logit_scale.detach().double().exp())
+
+    @property
+    def fingerprint(self):
+        return digest_of(
+            self._weights.hexdigest(),
+            [self.image_transform(picture) for picture in sample_pictures()],
+            self.tokenizer(list(SAMPLE_TEXTS)),
+        )
 
     @torch.inference_mode()
     def encode_images(self, images):
-        """Embed a list of RGB pictures as a tensor (n, d)."""
+        """Embed one batch of RGB pictures.
+
+        Parameters
+        ----------
+        images : list of PIL.Image.Image
+
+        Returns
+        -------
+        Tensor of shape (n_images, embed_dim)
+            Not normalized.
+        """
         self._check_mode()
-        pixels = torch.stack([self.preprocess(image) for image in images])
+        pixels = torch.stack([self.image_transform(image) for image in check_pictures(images)])
         return self.model.encode_image(pixels.to(self._weight))
 
     @torch.inference_mode()
     def encode_texts(self, texts):
-        """Embed a list of texts as a tensor (n, d)."""
+        """Embed one batch of texts.
+
+        Parameters
+        ----------
+        texts : list of str
+
+        Returns
+        -------
+        Tensor of shape (n_texts, embed_dim)
+            Not normalized.
+        """
         self._check_mode()
-        return self.model.encode_text(self.tokenize(list(texts)).to(self.device))
+        return self.model.encode_text(self.tokenizer(list(texts)).to(self.device))
 
     def _check_mode(self):
         if self.model.training:
@@ -80,19 +127,26 @@ class OpenCLIPEncoder:
         return self
 
 
-class SentenceTransformerEncoder:
+class SentenceTransformerEncoder(Encoder):
     """A sentence-transformers CLIP model as an Encoder.
 
     Parameters
     ----------
     model : sentence_transformers.SentenceTransformer
-        One that embeds pictures and texts alike, such as "clip-ViT-B-32".
+        One that embeds both pictures and texts, such as "clip-ViT-B-32".
     text_model : sentence_transformers.SentenceTransformer or None, default=None
         Another one for the texts, such as the multilingual "clip-ViT-B-32-multilingual-v1".
 
+    Attributes
+    ----------
+    fingerprint : str
+        Changes with the weights, and with what the models' preprocessing returns for a few fixed
+        pictures and texts. So ``cache=`` works, and a model that was trained on in place is another
+        model.
+
     Notes
     -----
-    Clones of an estimator share the model. A pickle carries all of it.
+    Clones of an estimator share the model. A pickle contains the whole model.
 
     Examples
     --------
@@ -107,15 +161,56 @@ class SentenceTransformerEncoder:
     def __init__(self, model, text_model=None):
         self.model = model
         self.text_model = text_model
+        self._weights = ModuleFingerprint(model, *([] if text_model is None else [text_model]))
+
+    @property
+    def fingerprint(self):
+        of_texts = self._model_of_texts
+        return digest_of(
+            self._weights.hexdigest(),
+            _preprocessed(self.model, sample_pictures()),
+            _preprocessed(of_texts, list(SAMPLE_TEXTS)),
+            # of the settings of `encode`, those that change what it returns
+            [of_texts.prompts, of_texts.default_prompt_name, self.model.truncate_dim],
+        )
+
+    @property
+    def _model_of_texts(self):
+        return self.model if self.text_model is None else self.text_model
 
     def encode_images(self, images):
-        """Embed a list of RGB pictures as an array (n, d)."""
-        return self.model.encode(list(images), show_progress_bar=False)
+        """Embed one batch of RGB pictures.
+
+        Parameters
+        ----------
+        images : list of PIL.Image.Image
+
+        Returns
+        -------
+        ndarray of shape (n_images, embed_dim)
+            Not normalized.
+        """
+        return self.model.encode(check_pictures(images), show_progress_bar=False)
 
     def encode_texts(self, texts):
-        """Embed a list of texts as an array (n, d)."""
-        model = self.model if self.text_model is None else self.text_model
-        return model.encode(list(texts), show_progress_bar=False)
+        """Embed one batch of texts.
+
+        Parameters
+        ----------
+        texts : list of str
+
+        Returns
+        -------
+        ndarray of shape (n_texts, embed_dim)
+            Not normalized.
+        """
+        return self._model_of_texts.encode(list(texts), show_progress_bar=False)
 
     def __sklearn_clone__(self):
         return self
+
+
+def _preprocessed(model, inputs):
+    # versions before 5 of sentence-transformers have `tokenize` only, for pictures too
+    preprocess = getattr(model, "preprocess", None) or model.tokenize
+    return dict(preprocess(inputs))

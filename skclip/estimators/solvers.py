@@ -266,6 +266,8 @@ def _newton_step(problem, C, proba, gradient, forcing):
     step : ndarray of the shape of ``gradient``
     """
     features, weight, penalized = problem.features, problem.weight, problem.penalized
+    diagonal = C * ((weight * proba * (1 - proba)).T @ features**2) + penalized
+    diagonal = np.maximum(diagonal, np.finfo(np.float64).tiny)
 
     def apply_hessian(direction):
         logits_change = features @ direction.T  # (n_samples, n_logits)
@@ -281,8 +283,6 @@ def _newton_step(problem, C, proba, gradient, forcing):
             scaled -= (1 - penalized) * scaled.mean(axis=0)
         return scaled
 
-    diagonal = C * ((weight * proba * (1 - proba)).T @ features**2) + penalized
-    diagonal = np.maximum(diagonal, np.finfo(np.float64).tiny)
     step = np.zeros_like(gradient)
     residual = -gradient
     direction = scaled = precondition(residual)

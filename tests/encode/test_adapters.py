@@ -1,12 +1,24 @@
 """Other libraries' models, with random weights, as encoders."""
 
+import pickle
+
 import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 from sklearn.base import clone
 
-from skclip import OpenCLIPEncoder, SentenceTransformerEncoder, ZeroShotClassifier, load_encoder
+from skclip import (
+    CheckpointError,
+    CLIPImageEmbedder,
+    CLIPTextEmbedder,
+    EmbeddingStore,
+    OpenCLIPEncoder,
+    SentenceTransformerEncoder,
+    ZeroShotClassifier,
+    load_encoder,
+)
 from skclip.datasets import make_scenes
 from skclip.encode.vectors import normalize_rows
 
@@ -46,6 +58,84 @@ def test_what_is_no_open_clip_model_is_refused():
         OpenCLIPEncoder((1, 2, 3), None, None)
 
 
+@pytest.fixture
+def small_open_clip():
+    return build_small_open_clip()
+
+
+def build_small_open_clip(seed=0):
+    torch.manual_seed(seed)
+    model, _, image_transform = open_clip.create_model_and_transforms(
+        "RN50", pretrained=None, force_image_size=32
+    )
+    return OpenCLIPEncoder(model, image_transform, open_clip.get_tokenizer("RN50"))
+
+
+def test_equal_models_have_equal_fingerprints(small_open_clip):
+    fingerprint = small_open_clip.fingerprint
+    assert fingerprint == small_open_clip.fingerprint
+    assert fingerprint == build_small_open_clip().fingerprint
+    assert fingerprint != build_small_open_clip(seed=1).fingerprint
+
+
+def test_another_preprocessing_is_another_fingerprint(small_open_clip):
+    model, tokenizer = small_open_clip.model, small_open_clip.tokenizer
+    transforms = [
+        small_open_clip.image_transform,
+        open_clip.image_transform(32, is_train=False, mean=(0.5,) * 3, std=(0.5,) * 3),
+        open_clip.image_transform(32, is_train=False, resize_mode="squash"),
+        open_clip.image_transform(32, is_train=False, interpolation="bilinear"),
+    ]
+    found = {OpenCLIPEncoder(model, each, tokenizer).fingerprint for each in transforms}
+    assert len(found) == 4
+    short = open_clip.get_tokenizer("RN50", context_length=40)
+    found.add(OpenCLIPEncoder(model, transforms[0], short).fingerprint)
+    assert len(found) == 5
+
+
+def test_training_on_in_place_never_meets_a_stale_vector(small_open_clip, tmp_path):
+    embedder = CLIPImageEmbedder(small_open_clip, cache=tmp_path)
+    before = embedder.transform(SCENES.images)
+    np.testing.assert_array_equal(embedder.transform(SCENES.images), before)
+    store = EmbeddingStore(tmp_path)
+    assert store.cache_info()[:2] == (5, 5)
+    model = small_open_clip.model
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    pixels = torch.randn(2, 3, 32, 32)
+    model.encode_image(pixels).square().mean().backward()
+    optimizer.step()
+    after = embedder.transform(SCENES.images)
+    assert store.cache_info()[:2] == (5, 10)
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_array_equal(
+        CLIPImageEmbedder(small_open_clip).transform(SCENES.images), after
+    )
+
+
+def test_a_fitted_classifier_refuses_a_model_that_was_trained_on(small_open_clip):
+    fitted = ZeroShotClassifier(["cat", "dog"], model=small_open_clip).fit()
+    assert fitted.fingerprint_ == small_open_clip.fingerprint
+    with torch.no_grad():
+        small_open_clip.model.visual.conv1.weight.mul_(2)
+    with pytest.raises(CheckpointError, match="not the one this was fitted with"):
+        fitted.predict(SCENES.images)
+
+
+def test_a_fingerprint_survives_a_pickle(small_open_clip):
+    fingerprint = small_open_clip.fingerprint
+    assert pickle.loads(pickle.dumps(small_open_clip)).fingerprint == fingerprint
+
+
+def test_paths_in_place_of_pictures_are_refused(small_open_clip):
+    for encoder in (small_open_clip, load_encoder("skclip/tiny")):
+        with pytest.raises(
+            TypeError, match=r"RGB pictures .* got a str at position 0; skclip\.emb"
+        ):
+            encoder.encode_images(["cat.jpg"])
+        with pytest.raises(TypeError, match="got a Image of mode 'L' at position 1"):
+            encoder.encode_images([Image.new("RGB", (4, 4)), Image.new("L", (4, 4))])
+
+
 def test_sentence_transformers_model(tmp_path):
     st = pytest.importorskip("sentence_transformers")
     pytest.importorskip("sentence_transformers.models")
@@ -77,3 +167,10 @@ def test_sentence_transformers_model(tmp_path):
         atol=0.02,  # its fast processor rounds pixels otherwise
     )
     assert clone(fitted).model is encoder
+    fingerprint = encoder.fingerprint
+    assert fingerprint == encoder.fingerprint == SentenceTransformerEncoder(peer).fingerprint
+    assert CLIPTextEmbedder(encoder, cache=tmp_path / "cache").transform(texts).shape == (2, 16)
+    assert EmbeddingStore(tmp_path / "cache").cache_info().entries == 2
+    with torch.no_grad():
+        next(peer.parameters()).add_(1)
+    assert encoder.fingerprint != fingerprint
