@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from subprocesses import run_script, script_command
 
 from skclip.checkpoints.resolve import DEFAULT_MODEL
 from skclip.cli import main as cli
 from skclip.encode.bulk import run as bulk
-
-PYTHON = [sys.executable, "-c"]
 
 
 @pytest.fixture
@@ -125,25 +124,7 @@ def test_wrong_usage(arguments, capsys):
 
 
 def test_help_imports_nothing_heavy():
-    code = (
-        "import sys, skclip.cli.main\n"
-        "try:\n"
-        "    skclip.cli.main.main(['embed', '--help'])\n"
-        "except SystemExit:\n"
-        "    heavy = {'torch', 'numpy', 'PIL', 'sklearn', 'pyarrow', 'tqdm'}\n"
-        "    print(sorted(heavy & {*sys.modules}))"
-    )
-    run = subprocess.run([*PYTHON, code], capture_output=True, text=True, check=True)
-    assert run.stdout.endswith("[]\n")
-
-
-# under nohup and in some test runners Ctrl-C is ignored, and children inherit that
-INTERRUPTIBLE = """
-import runpy, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.argv = ["skclip", *sys.argv[1:]]
-runpy.run_module("skclip", run_name="__main__")
-"""
+    assert run_script("show_help.py").stdout.endswith("[]\n")
 
 
 def test_ctrl_c_says_how_to_go_on(photos):
@@ -151,7 +132,8 @@ def test_ctrl_c_says_how_to_go_on(photos):
     (photos / "my list.csv").write_text("\n".join(["image", *pictures]))
     arguments = ["embed", "photos/my list.csv", "--out", "out", "--model", "skclip/tiny"]
     arguments += ["--rows-per-shard", "20", "--batch-size", "1"]
-    with subprocess.Popen([*PYTHON, INTERRUPTIBLE, *arguments, "--overwrite"], stderr=-1) as run:
+    command = script_command("interruptible_skclip.py", *arguments, "--overwrite")
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as run:
         while run.poll() is None and not any(photos.parent.glob("out/part-*")):
             time.sleep(0.01)
         run.send_signal(signal.SIGINT)

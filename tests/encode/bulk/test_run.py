@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tarfile
 
 import filelock
@@ -16,6 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from subprocesses import script_command
 
 from skclip.encode.bulk import run as bulk
 from skclip.encode.bulk.run import Recipe, embed_collection
@@ -194,30 +194,9 @@ def test_a_store_saves_the_work_of_another_run(folder, expected, tmp_path):
     assert (info.misses, info.hits) == (N_FILES, N_FILES)
 
 
-# in the middle of the third part's writing
-KILLED = """
-import os, signal, sys
-from skclip.encode.bulk import run as bulk
-from skclip.inputs.collections.collection import open_collection
-
-calls = []
-
-def fsync(stream):
-    calls.append(stream)
-    if len(calls) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-os.fsync = fsync
-bulk.embed_collection(
-    open_collection([sys.argv[1]]), sys.argv[2], bulk.Recipe("skclip/tiny"), rows_per_shard=10
-)
-"""
-
-
 def test_killed_and_resumed(collection, folder, expected, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-c", KILLED, str(folder), str(out)]
-    killed = subprocess.run(command, check=False)
+    killed = subprocess.run(script_command("embed_until_killed.py", folder, out), check=False)
     assert killed.returncode == -signal.SIGKILL
     before = times_of_parts(out)
     assert len(before) == 2
