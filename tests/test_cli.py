@@ -1,4 +1,4 @@
-"""The command line, as typed."""
+"""The command line, with arguments as a user types them."""
 
 import inspect
 import os
@@ -34,7 +34,7 @@ def embed(*arguments):
     return cli.main(["embed", *arguments, "--model", "skclip/tiny", "--quiet"])
 
 
-def test_embed(photos, capsys):
+def test_embed_writes_vectors_and_then_finds_them(photos, capsys):
     assert embed("photos", "--out", "vectors.parquet", "--rows-per-shard", "20") == 0
     assert capsys.readouterr() == ("", "30 rows in vectors.parquet\n")
     frame = pd.read_parquet("vectors.parquet")
@@ -52,7 +52,7 @@ def test_unreadable_files_are_counted(photos, capsys):
     )
 
 
-def test_options_reach_what_they_are_for(photos, monkeypatch, capsys):
+def test_every_option_reaches_its_parameter(photos, monkeypatch, capsys):
     seen = {}
 
     def embed_collection(collection, out, recipe, **options):
@@ -80,7 +80,7 @@ def test_options_reach_what_they_are_for(photos, monkeypatch, capsys):
     }
 
 
-def test_defaults_are_those_of_the_function(monkeypatch, photos, capsys):
+def test_defaults_are_those_of_recipe_and_function(monkeypatch, photos, capsys):
     options = cli._parser().parse_args(["embed", "photos", "--out", "o"])
     assert options.model == DEFAULT_MODEL
     for field in vars(bulk.Recipe()).keys() - {"n_jobs", "cache"}:
@@ -117,7 +117,7 @@ def test_errors_are_one_line(photos, capsys, arguments, message):
         ["embed", "photos", "--out", "o", "--dtype", "int8"],
     ],
 )
-def test_wrong_usage(arguments, capsys):
+def test_wrong_usage_shows_the_usage(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(arguments)
     assert "usage: skclip" in capsys.readouterr().err
@@ -127,7 +127,7 @@ def test_help_imports_nothing_heavy():
     assert run_script("show_help.py").stdout.endswith("[]\n")
 
 
-def test_ctrl_c_says_how_to_go_on(photos):
+def test_ctrl_c_prints_the_command_that_resumes(photos):
     pictures = [f"{photos}/{i:02}.png" for i in range(30)] * 400
     (photos / "my list.csv").write_text("\n".join(["image", *pictures]))
     arguments = ["embed", "photos/my list.csv", "--out", "out", "--model", "skclip/tiny"]
@@ -149,7 +149,7 @@ def test_ctrl_c_says_how_to_go_on(photos):
     assert 1 < len(there) < 600
 
 
-def test_python_m_skclip(photos):
+def test_python_m_skclip_works_like_the_command(photos):
     run = subprocess.run(
         [sys.executable, "-m", "skclip", "embed", "photos", "--out", "o", "--model", "skclip/tiny"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Collections to Parquet: every row once, whatever happens on the way."""
+"""A collection is written to Parquet with every row once, even if a run is killed in between."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def times_of_parts(out):
     return {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
 
 
-def test_what_readers_find(collection, expected, tmp_path):
+def test_other_libraries_read_the_result(collection, expected, tmp_path):
     out = tmp_path / "new" / "vectors.parquet"
     written = embed_collection(collection, out, TINY, **OPTIONS)
     assert written == bulk.Written(N_FILES, 0, 0)
@@ -90,7 +90,7 @@ def test_what_readers_find(collection, expected, tmp_path):
     np.testing.assert_allclose(frame["vector"].to_numpy(), expected[1], atol=1e-5)
 
 
-def test_options_of_the_recipe(collection, expected, tmp_path):
+def test_the_recipe_is_followed(collection, expected, tmp_path):
     recipe = Recipe("skclip/tiny", features="pooled", normalize=False, batch_size=7, n_jobs=1)
     embed_collection(collection, tmp_path / "out", recipe)
     pooled = embed_images(load_encoder("skclip/tiny"), expected[0], features="pooled")
@@ -119,7 +119,7 @@ def test_unreadable_files_have_an_error_and_no_vector(odd_files, tmp_path):
     assert again == bulk.Written(len(readable), len(readable), written.n_errors)
 
 
-def test_a_part_without_a_readable_file(tmp_path):
+def test_a_part_without_readable_files_is_all_nan(tmp_path):
     (tmp_path / "x.csv").write_text("image\na.jpg\nb.jpg\n")
     embed_collection(open_collection([tmp_path / "x.csv"]), tmp_path / "out", TINY)
     (part,) = ds.dataset(tmp_path / "out").to_batches()
@@ -142,14 +142,14 @@ def test_equal_paths_of_a_table_are_read_once(folder, expected, tmp_path, monkey
 
     monkeypatch.setattr(bulk, "embed_readable_images", counting)
     embed_collection(open_collection([tmp_path / "x.csv"]), tmp_path / "out", TINY)
-    assert asked == [1, 3]  # the first is the trial of the options
+    assert asked == [1, 3]  # first one image, to try the options
     frame = pd.read_parquet(tmp_path / "out")
     assert frame["error"].notna().tolist() == [False, False, True, False, False, False, True]
     found = np.stack(frame["vector"][frame["error"].isna()])
     np.testing.assert_allclose(found, expected[1][[3, 1, 3, 3, 1]], atol=1e-5)
 
 
-def test_a_name_that_is_no_text(folder, tmp_path):
+def test_a_file_name_need_not_be_text(folder, tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / name).write_bytes((folder / "000.png").read_bytes())
@@ -173,7 +173,7 @@ def mixed_inputs(folder, tmp_path):
     return [tmp_path / "x.tar", tmp_path / "x.parquet", tmp_path / "x.csv", *files]
 
 
-def test_all_kinds_of_inputs(folder, expected, tmp_path):
+def test_all_kinds_of_inputs_can_be_mixed(folder, expected, tmp_path):
     inputs = mixed_inputs(folder, tmp_path)
     embed_collection(open_collection(inputs), tmp_path / "out", TINY, **OPTIONS)
     frame = pd.read_parquet(tmp_path / "out")
@@ -194,7 +194,7 @@ def test_a_store_saves_the_work_of_another_run(folder, expected, tmp_path):
     assert (info.misses, info.hits) == (N_FILES, N_FILES)
 
 
-def test_killed_and_resumed(collection, folder, expected, tmp_path):
+def test_a_killed_run_is_resumed(collection, folder, expected, tmp_path):
     out = tmp_path / "out"
     killed = subprocess.run(script_command("embed_until_killed.py", folder, out), check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -240,7 +240,7 @@ def test_lost_and_damaged_parts_are_written_again(collection, expected, tmp_path
 
 @pytest.fixture
 def begun(collection, tmp_path):
-    """A run that is finished but for its last part."""
+    """A run that lacks only its last part."""
     out = tmp_path / "begun.parquet"
     embed_collection(collection, out, TINY, **OPTIONS)
     (out / "part-00004.parquet").unlink()
@@ -288,7 +288,7 @@ def test_other_inputs_are_refused(folder, begun):
             embed_collection(open_collection(inputs), begun, TINY, **OPTIONS)
 
 
-def test_overwrite(collection, folder, begun):
+def test_overwrite_replaces_a_run_unless_the_options_are_bad(collection, folder, begun):
     one = open_collection([folder / "000.png"])
     written = embed_collection(one, begun, TINY, overwrite=True)
     assert written == bulk.Written(1, 0, 0)
@@ -301,7 +301,7 @@ def test_overwrite(collection, folder, begun):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_is_not_ours_is_left_alone(collection, tmp_path, overwrite):
+def test_files_of_others_are_never_overwritten(collection, tmp_path, overwrite):
     out = tmp_path / "out"
     out.mkdir()
     (out / "letter.txt").write_text("dear")
@@ -318,7 +318,7 @@ def test_what_is_not_ours_is_left_alone(collection, tmp_path, overwrite):
         embed_collection(collection, tmp_path / "file", TINY, overwrite=overwrite)
 
 
-def test_one_run_at_a_time(collection, begun, expected):
+def test_two_runs_cannot_write_to_one_directory(collection, begun, expected):
     before = times_of_parts(begun)
     with filelock.FileLock(begun / "_lock"):
         with pytest.raises(ValueError, match="another run is writing to .*; wait until it ends"):
@@ -328,7 +328,7 @@ def test_one_run_at_a_time(collection, begun, expected):
     check_whole(begun, expected)
 
 
-def test_a_model_that_changes_on_the_way(collection, begun, monkeypatch):
+def test_a_model_that_changes_during_the_run_is_refused(collection, begun, monkeypatch):
     describe = Recipe.describe
     said = iter([{}, {"model": "other"}])
     monkeypatch.setattr(Recipe, "describe", lambda self: {**describe(self), **next(said)})
@@ -337,7 +337,7 @@ def test_a_model_that_changes_on_the_way(collection, begun, monkeypatch):
     assert len(times_of_parts(begun)) == 4
 
 
-def test_bad_options(collection, tmp_path):
+def test_bad_options_are_refused_before_anything_is_written(collection, tmp_path):
     with pytest.raises(ValueError, match="rows_per_shard must be at least 1, got 0"):
         embed_collection(collection, tmp_path / "out", TINY, rows_per_shard=0)
     with pytest.raises(ValueError, match="batch_size must be"):
@@ -355,7 +355,7 @@ def test_progress_starts_where_the_run_was_stopped(collection, begun, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_metadata_tells_where_vectors_come_from(begun):
+def test_metadata_says_how_vectors_were_made(begun):
     run = json.loads(pq.read_metadata(begun / "part-00000.parquet").metadata[b"skclip"])
     assert run["model"] == load_encoder("skclip/tiny").fingerprint
     assert (run["rows"], run["dtype"], run["normalize"]) == (N_FILES, "float32", True)

@@ -1,4 +1,4 @@
-"""Keys: equal for equal things, different for all that could give another vector."""
+"""Equal items have equal keys; whatever could give another vector gives another key."""
 
 import os
 from pathlib import Path
@@ -26,31 +26,31 @@ parts = st.lists(st.text(st.characters(), max_size=3), max_size=3)
 
 class TestPrefixes:
     @given(parts, parts)
-    def test_other_parts_give_another_prefix(self, one, other):
+    def test_different_parts_give_different_prefixes(self, one, other):
         assert (key_prefix(*one) == key_prefix(*other)) == (one == other)
 
     @given(st.binary(max_size=3), st.binary(max_size=3), st.binary(max_size=3))
-    def test_keys_of_other_prefixes_differ(self, prefix, other, content):
+    def test_different_prefixes_give_different_keys(self, prefix, other, content):
         key = key_of(prefix, content)
         assert len(key) == 16
         assert (key == key_of(other, content)) == (prefix == other)
-        # nor does anything move between the two
+        # even if prefix and content are the same when joined
         assert key != key_of(prefix + b"x", content[1:])
 
     def test_keys_are_the_same_in_every_process(self):
-        # as they stand in stores: a change here makes users compute everything anew
+        # users have such keys in their stores; a change makes them compute everything again
         key = key_of(key_prefix("model", "bfloat16"), text_content("a cat"))
         assert key.hex() == "5599d82d0fb74570c0b00c843f366811"
 
 
-def test_texts():
+def test_different_texts_have_different_contents():
     texts = ["", "a", "a ", "A", "ä", "a\u0308", "\ud800", "日本"]
     assert len({text_content(text) for text in texts}) == len(texts)
     assert text_content("a") == text_content("a")
 
 
 class TestImages:
-    def test_equal_contents(self, picture, monkeypatch):
+    def test_equal_files_in_any_form_have_equal_contents(self, picture, monkeypatch):
         content = picture.read_bytes()
         same = [content, bytearray(content), memoryview(content), {"bytes": content, "path": "x"}]
         assert len({image_content(item) for item in same}) == 1
@@ -59,7 +59,7 @@ class TestImages:
         for hash_files in (False, True):
             assert len({image_content(item, hash_files) for item in same}) == 1
 
-    def test_pictures_are_known_by_their_pixels(self, picture):
+    def test_pil_images_are_recognized_by_their_pixels(self, picture):
         pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
         with Image.open(picture) as opened:
             assert image_content(opened) == image_content(Image.fromarray(pixels))
@@ -67,7 +67,7 @@ class TestImages:
         wide = Image.fromarray(np.zeros((1, 4, 3), np.uint8))
         assert image_content(wide) != image_content(Image.fromarray(np.zeros((2, 2, 3), np.uint8)))
 
-    def test_different_contents(self, picture):
+    def test_different_images_have_different_contents(self, picture):
         array = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
         items = [
             picture,
@@ -82,9 +82,9 @@ class TestImages:
         ]
         contents = [image_content(item, hash_files) for item in items for hash_files in (0, 1)]
         assert None not in contents
-        assert len(set(contents)) == len(items) + 1  # the file, in two ways
+        assert len(set(contents)) == len(items) + 1  # the file by its path, and by its bytes
 
-    def test_no_picture_has_no_content(self, picture):
+    def test_what_is_no_image_has_no_content(self, picture):
         items = [None, float("nan"), np.nan, 5, {}, {"bytes": None, "path": None}, object()]
         items += [picture.parent, "no such file", "", "a\0b", os.devnull, Image.new("RGB", (0, 3))]
         broken = picture.parent / "broken.png"
@@ -94,10 +94,10 @@ class TestImages:
         for item in items:
             assert image_content(item) is None
             assert image_content(item, hash_files=True) is None
-        # whoever reads a file finds out
+        # a damaged file is noticed only when it is decoded
         assert image_content(broken) is not None
 
-    def test_reading_content_changes_no_picture(self, picture):
+    def test_images_stay_as_they_are(self, picture):
         with Image.open(picture) as opened:
             before = opened.copy()
             image_content(opened)
@@ -108,18 +108,18 @@ class TestImages:
 
 
 class TestFiles:
-    def test_an_edited_file(self, picture):
+    def test_an_edited_file_has_another_content(self, picture):
         before = image_content(picture), image_content(picture, hash_files=True)
         content = bytearray(picture.read_bytes())
         content[-1] ^= 1
         status = picture.stat()
         picture.write_bytes(content)
         os.utime(picture, ns=(status.st_atime_ns, status.st_mtime_ns))
-        # size and modification time are the same; the time of the change of status tells
+        # size and modification time are the same, but not the time of the last status change
         assert image_content(picture) != before[0]
         assert image_content(picture, hash_files=True) != before[1]
 
-    def test_a_file_replaced_by_another(self, picture):
+    def test_a_file_replaced_by_a_copy_is_recognized_by_its_bytes(self, picture):
         before = image_content(picture), image_content(picture, hash_files=True)
         other = picture.with_suffix(".new")
         other.write_bytes(picture.read_bytes())
@@ -128,22 +128,21 @@ class TestFiles:
         assert image_content(picture) != before[0]
         assert image_content(picture, hash_files=True) == before[1]
 
-    def test_a_moved_or_touched_file(self, picture):
+    def test_a_moved_or_touched_file_is_recognized_by_its_bytes(self, picture):
         before = image_content(picture), image_content(picture, hash_files=True)
         os.utime(picture, (1, 1))
         moved = picture.rename(picture.with_name("moved.png"))
         assert image_content(moved) != before[0]
         assert image_content(moved, hash_files=True) == before[1]
 
-    @pytest.mark.skipif(os.name == "nt", reason="file names are no bytes there")
-    def test_names_that_are_no_text(self, picture):
+    @pytest.mark.skipif(os.name == "nt", reason="file names are not bytes there")
+    def test_file_names_need_not_be_text(self, picture):
         path = picture.rename(os.fsdecode(os.fsencode(picture.parent) + b"/\xff.png"))
         assert image_content(path) is not None
         assert image_content(os.fsencode(path)) != image_content(path)
 
 
-def test_a_stale_vector_is_never_met(tmp_path, picture):
-    """Another model, another crop, an edited file."""
+def test_another_model_crop_or_edit_finds_no_stale_vector(tmp_path, picture):
     store = EmbeddingStore(tmp_path / "cache")
     clip = key_prefix("model a", "crop 224")
     key = key_of(clip, image_content(picture))
