@@ -2,7 +2,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from odd_files import write_odd_files
 
-# how long an example takes says something about the machine only
+# tests start these in processes; importing them in a search for docstring examples would run them
+collect_ignore = ["scripts"]
+
+# how long an example takes depends on the machine, and is no reason to fail
 settings.register_profile(
     "skclip",
     deadline=None,

@@ -1,25 +1,28 @@
-"""What must stay as it is: vectors, keys in a store and fingerprints, each as a short digest.
+"""Short digests of what must not change: vectors, keys in a store and fingerprints.
 
-``python tests/digests.py`` prints them all, so that two versions of skclip can be compared on one
-machine, file by file and bit by bit: run it with each of them on the same folder and compare what
-it prints. What does not depend on the machine is kept in ``digests.json`` and tested.
+``python tests/digests.py FOLDER`` prints them all, so that two versions of skclip can be compared
+on one machine, bit by bit: run each of them on the same folder and compare what they print.
+
+What depends neither on the machine nor on the versions of other libraries is kept in
+``digests.json``, and ``test_digests.py`` compares with it. After an intended change
+``python tests/digests.py --keep`` writes that file anew. A changed key or
+fingerprint makes users compute all their vectors again.
 """
 
+import gzip
 import hashlib
 import json
 import shutil
 import sys
+import tempfile
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pandas as pd
 import polars as pl
-import sentence_transformers
 import torch
-import transformers
 from PIL import Image
 from toy import ColorEncoder
 
@@ -34,15 +37,19 @@ from skclip import (
     load_encoder,
 )
 from skclip.datasets import make_scenes
+from skclip.model.tokenizer import Tokenizer
 
 KEPT = Path(__file__).with_name("digests.json")
 TINY = "skclip/tiny"
 SCENES = make_scenes(n_samples=6, random_state=0).images
+# integer arithmetic, because scenes may be drawn a little differently by another version of numpy
+PIXELS = (np.arange(6 * 40 * 50 * 3, dtype=np.int64) ** 2 // 7 % 251).astype(np.uint8)
+PIXELS = PIXELS.reshape(6, 40, 50, 3)
 TEXTS = ["a red circle", "two blue squares", "Ünïcode ☆", "a red circle", "", "x " * 40]
 
 
 class RecordingStore:
-    """A store that keeps nothing and notes every key that it is asked to have computed."""
+    """A store that keeps no vectors and records every key that is claimed."""
 
     def __init__(self, hash_files=False):
         self.hash_files = hash_files
@@ -71,7 +78,7 @@ class FingerprintedColors(ColorEncoder):
 
 
 class OnAccess:
-    """A sequence that makes its items when they are asked for."""
+    """A sequence that makes an item anew on each access."""
 
     def __init__(self, items):
         self.items = items
@@ -92,7 +99,7 @@ def digest(value):
 
 
 def write_images(folder):
-    """Write pictures of several kinds; return their paths."""
+    """Write images in several formats; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for i, pixels in enumerate(SCENES):
@@ -106,26 +113,35 @@ def write_images(folder):
             ("f.jpg", {"progressive": True}),
         ][i]
         paths.append(folder / name)
-        if not paths[-1].exists():  # its time of change is a part of its key
+        if not paths[-1].exists():  # its modification time is a part of its key
             image.save(paths[-1], **options)
     return paths
 
 
-def containers(paths):
+def write_lossless_images(folder):
+    """Write `PIXELS` as files whose bytes no library decides; return their paths."""
+    paths = [folder / f"{i}.ppm" for i in range(len(PIXELS))]
+    for path, pixels in zip(paths, PIXELS, strict=True):
+        header = "P6 {1} {0} 255\n".format(*pixels.shape).encode()
+        path.write_bytes(header + pixels.tobytes())
+    return paths
+
+
+def containers(pixels, paths):
     """Return a name and a collection for each kind of container and of item."""
-    arrays = list(SCENES)
+    arrays = list(pixels)
     names = [str(path) for path in paths]
     column = np.empty(len(names), dtype=object)
     column[:] = names
-    lossless = [path for path in paths if path.suffix in (".png", ".bmp", ".webp")]
+    lossless = [path for path in paths if path.suffix in (".png", ".bmp", ".webp", ".ppm")]
     contents = [path.read_bytes() for path in lossless]
     return {
         "list of arrays": arrays,
         "tuple of arrays": tuple(arrays),
-        "array": np.stack(arrays),
-        "array of floats": np.stack(arrays) / 255,
-        "array of gray": np.stack(arrays)[..., 0],
-        "tensor": torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2),
+        "array": pixels,
+        "array of floats": pixels / 255,
+        "array of gray": pixels[..., 0],
+        "tensor": torch.from_numpy(pixels).permute(0, 3, 1, 2),
         "list of tensors": [torch.from_numpy(a).permute(2, 0, 1) for a in arrays],
         "pictures": [Image.fromarray(a) for a in arrays],
         "on access": OnAccess(arrays),
@@ -166,6 +182,8 @@ def transformed(embedder, X):
 
 def encoders():
     """Return a name and an encoder of each kind; other libraries' have random weights."""
+    import open_clip
+
     torch.manual_seed(0)
     model, _, transform = open_clip.create_model_and_transforms(
         "RN50", pretrained=None, force_image_size=64
@@ -178,6 +196,9 @@ def encoders():
 
 def sentence_transformers_encoder(folder):
     """Return a small CLIP of sentence-transformers, with random weights."""
+    import open_clip
+    import sentence_transformers
+    import transformers
     from sentence_transformers import models
 
     if not folder.exists():
@@ -189,12 +210,8 @@ def sentence_transformers_encoder(folder):
         config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
         transformers.CLIPModel(config).save_pretrained(folder)
         source = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
-        import gzip
-
         lines = gzip.open(source, "rt", encoding="utf-8").read().split("\n")[1:48895]
         (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *lines]), encoding="utf-8")
-        from skclip.model.tokenizer import Tokenizer
-
         vocab = Tokenizer.from_merges([tuple(line.split()) for line in lines]).vocab
         (folder / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
         transformers.CLIPTokenizer.from_pretrained(folder).save_pretrained(folder)
@@ -205,43 +222,39 @@ def sentence_transformers_encoder(folder):
     return SentenceTransformerEncoder(sentence_transformers.SentenceTransformer(modules=[clip]))
 
 
-def measure_portable(paths):
-    """Return digests that are the same on every machine."""
+def measure_portable(folder):
+    """Return digests that are the same on every machine; files are written into a new folder."""
     found = {"fingerprint of skclip/tiny": load_encoder(TINY).fingerprint}
-    copy = paths[0].parent / "copy"
-    if not copy.exists():
-        shutil.copytree(Path(skclip.__file__).parent / "checkpoints" / "bundled" / "tiny", copy)
-    found["fingerprint of a directory"] = load_encoder(str(copy)).fingerprint
+    copy = folder / "copy"
+    shutil.copytree(Path(skclip.__file__).parent / "checkpoints" / "bundled" / "tiny", copy)
+    found["fingerprint of a directory"] = load_encoder(copy).fingerprint
     found["fingerprint of a file"] = load_encoder(copy / "open_clip_model.safetensors").fingerprint
-    lossless = [path for path in paths if path.suffix in (".png", ".bmp", ".webp")]
-    for name, X in containers(paths).items():
-        # how a JPEG or GIF file is decoded depends on the library
-        if any(f in name for f in ("names", "paths", "object", "column", "series", "frame")):
-            X = lossless
-        if name == "mixed":
-            continue
+    # not normalized: sums of floats may differ in the last bit between machines
+    for name, X in containers(PIXELS, write_lossless_images(folder)).items():
+        # without hash_files, keys contain paths and times
         store = RecordingStore(hash_files=True)
         embedder = CLIPImageEmbedder(FingerprintedColors(), normalize=False, cache=store)
         found[f"vectors of {name}"] = digest(embedder.transform(X))
-        found[f"keys of {name}"] = digest(store.keys)
+        found[f"keys of {name}"] = digest(sorted(store.keys))
     store = RecordingStore(hash_files=True)
-    embedder = CLIPImageEmbedder(FingerprintedColors(), on_error="nan", cache=store)
+    embedder = CLIPImageEmbedder(
+        FingerprintedColors(), normalize=False, on_error="nan", cache=store
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MissingImageWarning)
-        found["vectors with errors"] = digest(embedder.transform([None, *SCENES, b"", 7]))
-    found["keys with errors"] = digest(store.keys)
+        found["vectors with errors"] = digest(embedder.transform([None, *PIXELS, b"", 7]))
+    found["keys with errors"] = digest(sorted(store.keys))
     store = RecordingStore()
-    found["vectors of texts"] = digest(
-        CLIPTextEmbedder(FingerprintedColors(), cache=store).transform(TEXTS)
-    )
+    embedder = CLIPTextEmbedder(FingerprintedColors(), normalize=False, cache=store)
+    found["vectors of texts"] = digest(embedder.transform(TEXTS))
     found["keys of texts"] = digest(sorted(store.keys))
     return found
 
 
 def measure_here(paths):
-    """Return digests that hold on one machine with one set of libraries."""
+    """Return digests that stay the same on one machine with one set of libraries."""
     found = {}
-    for name, X in containers(paths).items():
+    for name, X in containers(SCENES, paths).items():
         for features in ("projected", "pooled"):
             store = RecordingStore()
             embedder = CLIPImageEmbedder(TINY, features=features, cache=store)
@@ -289,6 +302,10 @@ def measure_here(paths):
 
 
 if __name__ == "__main__":
-    paths = write_images(Path(sys.argv[1]))
-    found = {"anywhere": measure_portable(paths), "here": measure_here(paths)}
-    json.dump(found, sys.stdout, indent=1, ensure_ascii=False)
+    with tempfile.TemporaryDirectory() as folder:
+        portable = measure_portable(Path(folder))
+    if sys.argv[1] == "--keep":
+        KEPT.write_text(json.dumps(portable, indent=1) + "\n", encoding="utf-8")
+    else:
+        found = {"anywhere": portable, "here": measure_here(write_images(Path(sys.argv[1])))}
+        json.dump(found, sys.stdout, indent=1, ensure_ascii=False)

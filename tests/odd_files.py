@@ -1,4 +1,4 @@
-"""Image files as they turn up in the wild, readable and not, with what a viewer shows."""
+"""Image files as users have them, readable and unreadable, with the pixels that a viewer shows."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ class OddFile(NamedTuple):
     name: str
     path: str
     readable: bool
-    expected: np.ndarray | None  # (H, W, 3) uint8, where it can be told without decoding the file
+    expected: np.ndarray | None  # (H, W, 3) uint8, where known without decoding the file
 
 
 def write_odd_files(folder):
@@ -32,9 +32,9 @@ def write_odd_files(folder):
 
     rgb = upright_picture()
     image = Image.fromarray(rgb)
-    grey = rgb[..., 0]
-    ramp = np.linspace(0, 65535, grey.size).astype(np.uint16).reshape(grey.shape)
-    alpha = np.linspace(0, 255, grey.size).astype(np.uint8).reshape(grey.shape)
+    gray = rgb[..., 0]
+    ramp = np.linspace(0, 65535, gray.size).astype(np.uint16).reshape(gray.shape)
+    alpha = np.linspace(0, 255, gray.size).astype(np.uint8).reshape(gray.shape)
     black = np.zeros(rgb.shape, np.uint8)
 
     # unreadable
@@ -47,47 +47,47 @@ def write_odd_files(folder):
     add("empty.jpg", b"", readable=False)
     add("text.jpg", b"This is not a picture.\n" * 20, readable=False)
     add("bomb.png", png_file(30_000, 30_000, 2, b""), readable=False)
-    add("bomb_that_pillow_only_warns_of.png", png_file(10_000, 10_000, 2, b""), readable=False)
+    add("bomb_that_pillow_only_warns_about.png", png_file(10_000, 10_000, 2, b""), readable=False)
     add("zero_width.png", png_file(0, 4, 2, b""), readable=False)
     add("missing.jpg", None, readable=False)
     (folder / "directory.jpg").mkdir()
     add("directory.jpg", None, readable=False)
 
-    # modes
+    # pixel formats
     add("cmyk.jpg", image.convert("CMYK"))
     add("cmyk.tif", image.convert("CMYK"), np.asarray(image.convert("CMYK").convert("RGB")))
-    add("grey.jpg", image.convert("L"))
+    add("gray.jpg", image.convert("L"))
     add("progressive.jpg", image, progressive=True)
-    add("1bit.png", Image.fromarray(grey > 128), stack(np.where(grey > 128, 255, 0)))
+    add("1bit.png", Image.fromarray(gray > 128), stack(np.where(gray > 128, 255, 0)))
     add("16bit.png", Image.fromarray(ramp), stack(ramp >> 8))
     add("16bit_big_endian.tif", Image.fromarray(ramp.astype(">u2")), stack(ramp >> 8))
-    pgm = b"P5 %d %d 65535\n" % grey.shape[::-1]
+    pgm = b"P5 %d %d 65535\n" % gray.shape[::-1]
     add("16bit.pgm", pgm + ramp.astype(">u2").tobytes(), stack(ramp >> 8))
     rgb16 = (rgb * np.uint16(256) + 200).astype(">u2")
-    add("16bit_colour.png", png_file(*image.size, 2, scanlines(rgb16), depth=16), rgb)
-    add("float.tif", Image.fromarray(grey.astype(np.float32) / 255), stack(grey))
-    la = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)])
-    add("grey_alpha.png", la, over_white(stack(grey), alpha))
+    add("16bit_color.png", png_file(*image.size, 2, scanlines(rgb16), depth=16), rgb)
+    add("float.tif", Image.fromarray(gray.astype(np.float32) / 255), stack(gray))
+    la = Image.merge("LA", [Image.fromarray(gray), Image.fromarray(alpha)])
+    add("gray_alpha.png", la, over_white(stack(gray), alpha))
     rgba = np.dstack([rgb, alpha])
     add("alpha.png", Image.fromarray(rgba), over_white(rgb, alpha))
     add("alpha.webp", Image.fromarray(rgba), over_white(rgb, alpha), lossless=True, exact=True)
 
-    # palettes and transparent colours: entry 0 is transparent, the others are red and blue
-    indices = np.arange(grey.size).reshape(grey.shape) % 3
-    colours = np.array([[9, 9, 9], [255, 0, 0], [0, 0, 255]], np.uint8)
+    # palettes and transparent colors: entry 0 is transparent, the others are red and blue
+    indices = np.arange(gray.size).reshape(gray.shape) % 3
+    colors = np.array([[9, 9, 9], [255, 0, 0], [0, 0, 255]], np.uint8)
     palette = Image.fromarray(indices.astype(np.uint8))
-    palette.putpalette(colours.ravel().tolist())
+    palette.putpalette(colors.ravel().tolist())
     shown = np.array([[255] * 3, [255, 0, 0], [0, 0, 255]], np.uint8)[indices]
     add("palette_transparent.png", palette, shown, transparency=0)
     add("palette_transparent.gif", palette, shown, transparency=0)
     add("palette_half_transparent.png", palette, transparency=bytes([0, 128, 255]))
-    add("transparent_colour.png", Image.fromarray(colours[indices]), shown, transparency=(9, 9, 9))
+    add("transparent_color.png", Image.fromarray(colors[indices]), shown, transparency=(9, 9, 9))
 
     # containers
     add("plain.bmp", image, rgb)
     add("plain.ppm", image, rgb)
-    frames = [Image.fromarray(stack(grey)), Image.fromarray(black)]
-    add("animated.gif", frames[0], stack(grey), save_all=True, append_images=frames[1:])
+    frames = [Image.fromarray(stack(gray)), Image.fromarray(black)]
+    add("animated.gif", frames[0], stack(gray), save_all=True, append_images=frames[1:])
     junk = [(b"gAMA", struct.pack(">I", 45455)), (b"iCCP", b"icc\0\0" + zlib.compress(b"junk"))]
     add("junk_profile.png", png_file(*image.size, 2, scanlines(rgb), chunks=junk), rgb)
     plain = add("grün und blau.png", image, rgb)
@@ -103,7 +103,7 @@ def write_odd_files(folder):
 
 
 def write_orientations(folder):
-    """Write one picture in all eight EXIF orientations."""
+    """Write one picture in all eight EXIF orientations; return its records."""
     files = []
     for orientation, stored in enumerate(stored_by_orientation(upright_picture()), start=1):
         exif = Image.Exif()
@@ -117,7 +117,7 @@ def write_orientations(folder):
 
 
 def stored_by_orientation(upright):
-    """The rows and columns that a camera stores, by EXIF 2.3, tag 274, values 1 to 8."""
+    """Return the pixels that a camera stores, by orientation: EXIF 2.3, tag 274, values 1 to 8."""
     turned = upright.swapaxes(0, 1)
     return [
         upright,
@@ -132,7 +132,7 @@ def stored_by_orientation(upright):
 
 
 def upright_picture():
-    """A picture (16, 24, 3) that differs from each of its turned and mirrored selves."""
+    """Return a picture (16, 24, 3) that changes whenever it is rotated or mirrored."""
     y, x = np.mgrid[:16, :24]
     return np.stack([x * 10, y * 15, (x > 12) * 200], axis=-1).astype(np.uint8)
 
@@ -142,16 +142,16 @@ def over_white(rgb, alpha):
     return np.rint(rgb * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
-def stack(grey):
-    return np.stack([grey.astype(np.uint8)] * 3, axis=-1)
+def stack(gray):
+    return np.stack([gray.astype(np.uint8)] * 3, axis=-1)
 
 
 def scanlines(pixels):
     return zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels))
 
 
-def png_file(width, height, colour_type, data, *, depth=8, chunks=()):
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+def png_file(width, height, color_type, data, *, depth=8, chunks=()):
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
     body = [(b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(content))

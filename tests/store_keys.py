@@ -1,6 +1,7 @@
-"""Keys of embeddings and the vectors they stand for; so that a wrong one is known anywhere.
+"""Keys for tests of embedding stores, each with one vector that belongs to it.
 
-Processes that tests start import it too: nothing here takes long to load.
+The vector follows from the key alone, so that every process can tell whether a stored vector is
+right. Scripts that tests start import this file too, so it imports nothing that loads slowly.
 """
 
 import random
@@ -24,13 +25,14 @@ def vectors_of(keys):
 
 
 def fill(store, keys=KEYS):
+    """Store the vectors of keys that no session has claimed."""
     with store.session() as session:
         assert all(session.claim(keys))
         session.put(keys, vectors_of(keys))
 
 
 def check(session, keys=KEYS):
-    """Return the keys that are stored, having checked their vectors."""
+    """Check the vectors of the keys that are stored; return those keys."""
     positions, vectors = session.get(keys)
     assert vectors.dtype == np.float32
     found = [keys[position] for position in positions]
@@ -40,12 +42,16 @@ def check(session, keys=KEYS):
 
 
 def found_in(store, keys=KEYS):
+    """Check what a new session finds; return the stored keys."""
     with store.session() as session:
         return check(session, keys)
 
 
 def embed(session, keys, batch_size, computed=lambda keys: None):
-    """Compute what is missing, as an embedder does that shares the work with others."""
+    """Store what is missing as an embedder does, sharing the work with other processes.
+
+    `computed` is called with each batch of keys that this process computes.
+    """
     missing = set(keys)
     while missing:
         batch = random.sample(sorted(missing), min(batch_size, len(missing)))

@@ -1,4 +1,4 @@
-"""The command line, as typed."""
+"""The command line, with arguments as a user types them."""
 
 import inspect
 import os
@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from subprocesses import run_script, script_command
 
 from skclip.checkpoints.resolve import DEFAULT_MODEL
 from skclip.cli import main as cli
 from skclip.encode.bulk import run as bulk
 from skclip.encode.bulk.recipe import Recipe
-
-PYTHON = [sys.executable, "-c"]
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def embed(*arguments):
     return cli.main(["embed", *arguments, "--model", "skclip/tiny", "--quiet"])
 
 
-def test_embed(photos, capsys):
+def test_embed_writes_vectors_and_then_finds_them(photos, capsys):
     assert embed("photos", "--out", "vectors.parquet", "--rows-per-part", "20") == 0
     assert capsys.readouterr() == ("", "30 rows in vectors.parquet\n")
     frame = pd.read_parquet("vectors.parquet")
@@ -54,7 +53,7 @@ def test_unreadable_files_are_counted(photos, capsys):
     )
 
 
-def test_options_reach_what_they_are_for(photos, monkeypatch, capsys):
+def test_every_option_reaches_its_parameter(photos, monkeypatch, capsys):
     seen = {}
 
     def embed_collection(collection, out, recipe, **options):
@@ -82,7 +81,7 @@ def test_options_reach_what_they_are_for(photos, monkeypatch, capsys):
     }
 
 
-def test_defaults_are_those_of_the_function(monkeypatch, photos, capsys):
+def test_defaults_are_those_of_recipe_and_function(monkeypatch, photos, capsys):
     options = cli._parser().parse_args(["embed", "photos", "--out", "o"])
     assert options.model == DEFAULT_MODEL
     for field in vars(Recipe()).keys() - {"n_jobs", "cache"}:
@@ -119,7 +118,7 @@ def test_errors_are_one_line(photos, capsys, arguments, message):
         ["embed", "photos", "--out", "o", "--dtype", "int8"],
     ],
 )
-def test_wrong_usage(arguments, capsys):
+def test_wrong_usage_shows_the_usage(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(arguments)
     assert "usage: skclip" in capsys.readouterr().err
@@ -134,33 +133,16 @@ def test_numbers_are_checked(option, value, capsys):
 
 
 def test_help_imports_nothing_heavy():
-    code = (
-        "import sys, skclip.cli.main\n"
-        "try:\n"
-        "    skclip.cli.main.main(['embed', '--help'])\n"
-        "except SystemExit:\n"
-        "    heavy = {'torch', 'numpy', 'PIL', 'sklearn', 'pyarrow', 'tqdm'}\n"
-        "    print(sorted(heavy & {*sys.modules}))"
-    )
-    run = subprocess.run([*PYTHON, code], capture_output=True, text=True, check=True)
-    assert run.stdout.endswith("[]\n")
+    assert run_script("show_help.py").stdout.endswith("[]\n")
 
 
-# under nohup and in some test runners Ctrl-C is ignored, and children inherit that
-INTERRUPTIBLE = """
-import runpy, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.argv = ["skclip", *sys.argv[1:]]
-runpy.run_module("skclip", run_name="__main__")
-"""
-
-
-def test_ctrl_c_says_how_to_go_on(photos):
+def test_ctrl_c_prints_the_command_that_resumes(photos):
     pictures = [f"{photos}/{i:02}.png" for i in range(30)] * 400
     (photos / "my list.csv").write_text("\n".join(["image", *pictures]))
     arguments = ["embed", "photos/my list.csv", "--out", "out", "--model", "skclip/tiny"]
     arguments += ["--rows-per-part", "20", "--batch-size", "1"]
-    with subprocess.Popen([*PYTHON, INTERRUPTIBLE, *arguments, "--overwrite"], stderr=-1) as run:
+    command = script_command("interruptible_skclip.py", *arguments, "--overwrite")
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as run:
         while run.poll() is None and not any(photos.parent.glob("out/part-*")):
             time.sleep(0.01)
         run.send_signal(signal.SIGINT)
@@ -176,7 +158,7 @@ def test_ctrl_c_says_how_to_go_on(photos):
     assert 1 < len(there) < 600
 
 
-def test_python_m_skclip(photos):
+def test_python_m_skclip_works_like_the_command(photos):
     run = subprocess.run(
         [sys.executable, "-m", "skclip", "embed", "photos", "--out", "o", "--model", "skclip/tiny"],
         capture_output=True,

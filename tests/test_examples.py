@@ -1,4 +1,4 @@
-"""The examples, and the code of README and user guide, run as they stand: offline, no warnings."""
+"""The examples and the code of README and guide run unchanged, offline and without warnings."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *(ROOT / "docs" / "guide").glob("*.md")]
-# blocks that need the hub, another library's weights or a reader's own files are marked "py"
+# blocks that need the hub, another library's weights or the reader's own files say "py" instead
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -33,8 +33,8 @@ def test_example_runs(path, tmp_path):
 
 
 @pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: page.stem)
-def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_code_on_a_page_runs(page, tmp_path, monkeypatch):
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     assert blocks
     monkeypatch.chdir(tmp_path)
-    exec(compile("\n".join(blocks), f"code of {page.name}", "exec"), {"__name__": "__main__"})
+    exec(compile("\n".join(blocks), f"code on {page.name}", "exec"), {"__name__": "__main__"})

@@ -1,4 +1,4 @@
-"""What a user imports: complete, documented, and cheap to reach."""
+"""The public names are complete and documented, and cheap to import."""
 
 import importlib
 import inspect
@@ -32,7 +32,7 @@ def test_every_public_name_resolves_and_is_listed():
     assert skclip.datasets is importlib.import_module("skclip.datasets")
 
 
-def test_unknown_name():
+def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'skclip' has no attribute 'nonsense'"):
         _ = skclip.nonsense
 

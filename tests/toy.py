@@ -1,4 +1,4 @@
-"""An encoder so small that one can compute its answers by hand: colours by their names."""
+"""An encoder whose vectors can be computed by hand: it knows four colors and their names."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ COLORS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 
 
 
 class ColorEncoder:
-    """Images are their mean colour; texts are the colours they name, plus how long they are."""
+    """Embeds an image as its mean color, a text as the colors it names and its length."""
 
     logit_scale = 10.0
     embed_dim = 4
@@ -24,5 +24,5 @@ class ColorEncoder:
 
 
 def solid(*names):
-    """Return one small picture for each colour name."""
+    """Return one small picture for each color name."""
     return [np.full((4, 6, 3), COLORS[name], dtype=np.uint8) * np.uint8(255) for name in names]

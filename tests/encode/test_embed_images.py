@@ -1,7 +1,5 @@
 """Collections through encoders: order, duplicates, bad rows, batches, memory."""
 
-import subprocess
-import sys
 import threading
 import warnings
 from functools import partial
@@ -9,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from PIL import Image
+from subprocesses import run_script
 
 from skclip.encode import images as images_module
 from skclip.encode import texts as texts_module
@@ -156,23 +155,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
         noise[0, 0] = i % 256, i // 256, 0
         Image.fromarray(noise).resize((640, 480)).save(path, quality=60)
         paths.append(str(path))
-    code = (
-        "import resource, sys\n"
-        "import numpy as np\n"
-        "from skclip.encode.images import embed_images\n"
-        "class Mean:\n"
-        "    def encode_images(self, images):\n"
-        "        return np.stack([np.asarray(i).mean(axis=(0, 1)) for i in images])\n"
-        "    encode_texts = None\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        "embed_images(Mean(), sys.argv[1:101], batch_size=16)\n"
-        "few = peak()\n"
-        "embed_images(Mean(), sys.argv[1:], batch_size=16)\n"
-        "print(peak() - few)\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True
-    )
+    run = run_script("measure_memory.py", *paths)
     assert float(run.stdout) < 60  # megabytes; the 300 more pictures are 264 when decoded
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-import subprocess
 import sys
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from odd_files import write_orientations
 from PIL import Image, ImageFile
 from reading_one import read_image, read_pixels
+from subprocesses import run_script
 
 from skclip.encode import jpeg as jpeg_module
 from skclip.encode import reading
@@ -266,25 +266,6 @@ def test_in_a_thread_it_starts_no_others_and_imports_no_torchvision(tmp_path):
         pytest.skip("counts threads as Linux does")
     path = tmp_path / "large.jpg"
     path.write_bytes(jpeg(picture(1200, 1600)))
-    code = (
-        "import os, sys, threading, torch\n"
-        "torch.set_num_threads(4)\n"
-        "from skclip.encode.reading import read_pixels\n"
-        "from skclip.inputs.items import as_item\n"
-        "from skclip.model.config import PreprocessConfig\n"
-        "before = len(os.listdir('/proc/self/task'))\n"
-        "def work():\n"
-        "    for size in (224, 900):\n"
-        "        read_pixels(as_item(sys.argv[1]), PreprocessConfig(image_size=size))\n"
-        "    print(len(os.listdir('/proc/self/task')) - before, 'torchvision' in sys.modules)\n"
-        "thread = threading.Thread(target=work)\n"
-        "thread.start(); thread.join()\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, str(path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    run = run_script("read_in_thread.py", path, options=["-W", "error"])
     assert run.stdout == "1 False\n"
     assert run.stderr == ""

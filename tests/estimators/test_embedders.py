@@ -2,8 +2,6 @@
 
 import pickle
 import re
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +16,7 @@ from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer
+from subprocesses import run_script
 from toy import ColorEncoder, solid
 
 from skclip import (
@@ -90,13 +89,8 @@ def test_pickles_are_small_and_transform_alike_in_a_new_process(tmp_path):
     inputs = [X for _, X in (case.values for case in cases())]
     assert all(len(pickle.dumps(embedder)) < 10_000 for embedder in fitted)
     joblib.dump((fitted, inputs), tmp_path / "embedders.joblib")
-    code = (
-        "import joblib, numpy as np, sys\n"
-        "pairs = zip(*joblib.load(sys.argv[1]))\n"
-        "np.savez(sys.argv[2], *[embedder.transform(X) for embedder, X in pairs])\n"
-    )
-    paths = [str(tmp_path / "embedders.joblib"), str(tmp_path / "vectors.npz")]
-    subprocess.run([sys.executable, "-c", code, *paths], check=True)
+    paths = [tmp_path / "embedders.joblib", tmp_path / "vectors.npz"]
+    run_script("transform_pickled.py", *paths)
     found = np.load(paths[1])
     for name, embedder, X in zip(found.files, fitted, inputs, strict=True):
         np.testing.assert_allclose(found[name], embedder.transform(X), atol=1e-6)

@@ -2,8 +2,6 @@
 
 import os
 import pickle
-import subprocess
-import sys
 
 import joblib
 import numpy as np
@@ -25,6 +23,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
+from subprocesses import run_script
 
 from skclip import (
     CLIPImageEmbedder,
@@ -150,13 +149,7 @@ def test_fitted_pipelines_are_small_and_predict_alike_in_a_new_process(paths, y,
         assert len(pickle.dumps(estimator)) < 200_000
         joblib.dump(estimator, tmp_path / f"{i}.joblib")
         assert os.path.getsize(tmp_path / f"{i}.joblib") < 200_000
-    code = (
-        "import joblib, numpy as np, sys\n"
-        "folder, paths = sys.argv[1], sys.argv[2:]\n"
-        "estimators = [joblib.load(f'{folder}/{i}.joblib') for i in range(3)]\n"
-        "np.savez(f'{folder}/proba.npz', *[e.predict_proba(paths) for e in estimators])\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path), *paths], check=True)
+    run_script("predict_pickled.py", tmp_path, *paths)
     found = np.load(tmp_path / "proba.npz")
     for name, estimator in zip(found.files, fitted, strict=True):
         np.testing.assert_allclose(found[name], estimator.predict_proba(paths), atol=1e-5)

@@ -46,7 +46,7 @@ def scheduler():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Small pictures, the last of which is none."""
+    """Small image files; the last one is empty."""
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     paths = [folder / f"{i:03}.png" for i in range(N_FILES)]
@@ -65,7 +65,7 @@ def expected(files):
 
 @pytest.fixture
 def collection(files, tmp_path):
-    """A third as files, a third in a shard, a third as bytes in a Parquet file."""
+    """A third as files, a third in a tar shard, a third as bytes in a Parquet file."""
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for path in files[20:40]:
             tar.add(path, arcname=path.name)
@@ -95,7 +95,7 @@ def check_whole(out, collection, expected):
     np.testing.assert_allclose(np.stack(frame["vector"][:-1]), expected, atol=1e-5)
 
 
-def test_few_jobs_are_on_their_way(scheduler):
+def test_few_jobs_are_in_flight_at_once(scheduler):
     taken = []
 
     def jobs():
@@ -114,7 +114,7 @@ def test_few_jobs_are_on_their_way(scheduler):
     assert described == TINY.describe()
 
 
-def test_an_error_on_a_worker_is_one_here(scheduler, files, tmp_path):
+def test_an_error_on_a_worker_is_raised_here(scheduler, files, tmp_path):
     recipe = Recipe("skclip/tiny", batch_size=0)
     with pytest.raises(ValueError, match="batch_size must be"):
         embed_collection(open_collection(files), tmp_path / "out", recipe, scheduler=scheduler)
@@ -134,7 +134,7 @@ def test_paths_are_absolute_for_workers(tmp_path, monkeypatch):
         assert cluster_module._with_absolute_paths(Recipe(name)) == Recipe(name)
 
 
-def test_no_scheduler(files, tmp_path):
+def test_an_address_without_a_scheduler_is_an_error(files, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
@@ -145,14 +145,14 @@ def test_no_scheduler(files, tmp_path):
         embed_collection(open_collection(files), tmp_path / "out", TINY, scheduler=address)
 
 
-def test_without_dask(files, tmp_path, monkeypatch):
+def test_a_missing_dask_is_an_error_that_names_the_extra(files, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "dask.distributed", None)
     with pytest.raises(ImportError, match=r"pip install 'skclip\[dask\]'"):
         embed_collection(open_collection(files), tmp_path / "out", TINY, scheduler="tcp://a:1")
 
 
-def test_an_embedder_in_map_partitions(scheduler, files, expected):
-    """As the guide has it."""
+def test_an_embedder_works_in_map_partitions(scheduler, files, expected):
+    # the code of the guide
     dd = pytest.importorskip("dask.dataframe")
     embedder = CLIPImageEmbedder("skclip/tiny", on_error="nan").set_output(transform="pandas")
     names = embedder.get_feature_names_out()
@@ -168,10 +168,10 @@ def test_an_embedder_in_map_partitions(scheduler, files, expected):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-# workers that died come back without a model: these stand last
+# These come last: a worker that is killed is replaced by one that has not loaded the model.
 
 
-def test_a_worker_is_killed_on_the_way(scheduler, collection, expected, tmp_path, monkeypatch):
+def test_a_run_survives_a_killed_worker(scheduler, collection, expected, tmp_path, monkeypatch):
     with Client(scheduler, set_as_default=False) as client:
         victim = min(client.run(os.getpid).values())
     died = tmp_path / "died"
@@ -183,7 +183,7 @@ def test_a_worker_is_killed_on_the_way(scheduler, collection, expected, tmp_path
             os.kill(victim, signal.SIGKILL)
         return result
 
-    # it is pickled by value, being no function of a module
+    # pickled by value, because no module has it
     monkeypatch.setattr(cluster_module, "_embed", embed_or_die)
     out = tmp_path / "out"
     written = embed_collection(collection, out, TINY, rows_per_part=7, scheduler=scheduler)
@@ -191,14 +191,14 @@ def test_a_worker_is_killed_on_the_way(scheduler, collection, expected, tmp_path
     assert written == Written(N_FILES, 0, 1)
     check_whole(out, collection, expected)
     assert len(list(out.glob("part-*"))) == 9
-    # the run that was cut short here goes on there, and the other way round
+    # a run that was begun on the cluster can be finished without it
     (out / "part-00003.parquet").unlink()
     written = embed_collection(collection, out, TINY, rows_per_part=7)
     assert written == Written(N_FILES, N_FILES - 7, 1)
     check_whole(out, collection, expected)
 
 
-def test_images_that_kill_every_worker(scheduler, files, tmp_path, monkeypatch):
+def test_images_that_kill_every_worker_are_an_error(scheduler, files, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster_module, "_embed", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(OSError, match="the same images were on every worker that died"):
         embed_collection(open_collection(files[:1]), tmp_path / "out", TINY, scheduler=scheduler)

@@ -1,10 +1,9 @@
-"""Collections to Parquet: every row once, whatever happens on the way."""
+"""A collection is written to Parquet with every row once, even if a run is killed in between."""
 
 import json
 import os
 import signal
 import subprocess
-import sys
 import tarfile
 
 import filelock
@@ -16,6 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from subprocesses import script_command
 
 from skclip.encode import images as images_module
 from skclip.encode.bulk import parts as parts_module
@@ -74,7 +74,7 @@ def times_of_parts(out):
     return {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
 
 
-def test_what_readers_find(collection, expected, tmp_path):
+def test_other_libraries_read_the_result(collection, expected, tmp_path):
     out = tmp_path / "new" / "vectors.parquet"
     written = embed_collection(collection, out, TINY, **OPTIONS)
     assert written == Written(N_FILES, 0, 0)
@@ -92,7 +92,7 @@ def test_what_readers_find(collection, expected, tmp_path):
     np.testing.assert_allclose(frame["vector"].to_numpy(), expected[1], atol=1e-5)
 
 
-def test_options_of_the_recipe(collection, expected, tmp_path):
+def test_the_recipe_is_followed(collection, expected, tmp_path):
     recipe = Recipe("skclip/tiny", features="pooled", normalize=False, batch_size=7, n_jobs=1)
     embed_collection(collection, tmp_path / "out", recipe)
     encoder = load_encoder("skclip/tiny")
@@ -122,7 +122,7 @@ def test_unreadable_files_have_an_error_and_no_vector(odd_files, tmp_path):
     assert again == Written(len(readable), len(readable), written.n_errors)
 
 
-def test_a_part_without_a_readable_file(tmp_path):
+def test_a_part_without_readable_files_is_all_nan(tmp_path):
     (tmp_path / "x.csv").write_text("image\na.jpg\nb.jpg\n")
     embed_collection(open_collection([tmp_path / "x.csv"]), tmp_path / "out", TINY)
     (part,) = ds.dataset(tmp_path / "out").to_batches()
@@ -152,7 +152,7 @@ def test_equal_paths_of_a_table_are_read_once(folder, expected, tmp_path, monkey
     np.testing.assert_allclose(found, expected[1][[3, 1, 3, 3, 1]], atol=1e-5)
 
 
-def test_a_name_that_is_no_text(folder, tmp_path):
+def test_a_file_name_need_not_be_text(folder, tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / name).write_bytes((folder / "000.png").read_bytes())
@@ -176,7 +176,7 @@ def mixed_inputs(folder, tmp_path):
     return [tmp_path / "x.tar", tmp_path / "x.parquet", tmp_path / "x.csv", *files]
 
 
-def test_all_kinds_of_inputs(folder, expected, tmp_path):
+def test_all_kinds_of_inputs_can_be_mixed(folder, expected, tmp_path):
     inputs = mixed_inputs(folder, tmp_path)
     embed_collection(open_collection(inputs), tmp_path / "out", TINY, **OPTIONS)
     frame = pd.read_parquet(tmp_path / "out")
@@ -197,31 +197,9 @@ def test_a_store_saves_the_work_of_another_run(folder, expected, tmp_path):
     assert (info.misses, info.hits) == (N_FILES, N_FILES)
 
 
-# in the middle of the third part's writing
-KILLED = """
-import os, signal, sys
-from skclip.encode.bulk.recipe import Recipe
-from skclip.encode.bulk.run import embed_collection
-from skclip.inputs.collections.collection import open_collection
-
-calls = []
-
-def fsync(stream):
-    calls.append(stream)
-    if len(calls) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-os.fsync = fsync
-embed_collection(
-    open_collection([sys.argv[1]]), sys.argv[2], Recipe("skclip/tiny"), rows_per_part=10
-)
-"""
-
-
-def test_killed_and_resumed(collection, folder, expected, tmp_path):
+def test_a_killed_run_is_resumed(collection, folder, expected, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-c", KILLED, str(folder), str(out)]
-    killed = subprocess.run(command, check=False)
+    killed = subprocess.run(script_command("embed_until_killed.py", folder, out), check=False)
     assert killed.returncode == -signal.SIGKILL
     before = times_of_parts(out)
     assert len(before) == 2
@@ -265,7 +243,7 @@ def test_lost_and_damaged_parts_are_written_again(collection, expected, tmp_path
 
 @pytest.fixture
 def begun(collection, tmp_path):
-    """A run that is finished but for its last part."""
+    """A run that lacks only its last part."""
     out = tmp_path / "begun.parquet"
     embed_collection(collection, out, TINY, **OPTIONS)
     (out / "part-00004.parquet").unlink()
@@ -335,7 +313,7 @@ def test_parts_of_earlier_versions_are_recognized(collection, begun, expected):
     assert json.loads(metadata[b"skclip"])["rows_per_part"] == 10
 
 
-def test_overwrite(collection, folder, begun):
+def test_overwrite_replaces_a_run_unless_the_options_are_bad(collection, folder, begun):
     one = open_collection([folder / "000.png"])
     written = embed_collection(one, begun, TINY, overwrite=True)
     assert written == Written(1, 0, 0)
@@ -348,7 +326,7 @@ def test_overwrite(collection, folder, begun):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_is_not_ours_is_left_alone(collection, tmp_path, overwrite):
+def test_files_of_others_are_never_overwritten(collection, tmp_path, overwrite):
     out = tmp_path / "out"
     out.mkdir()
     (out / "letter.txt").write_text("dear")
@@ -365,7 +343,7 @@ def test_what_is_not_ours_is_left_alone(collection, tmp_path, overwrite):
         embed_collection(collection, tmp_path / "file", TINY, overwrite=overwrite)
 
 
-def test_one_run_at_a_time(collection, begun, expected):
+def test_two_runs_cannot_write_to_one_directory(collection, begun, expected):
     before = times_of_parts(begun)
     with filelock.FileLock(begun / "_lock"):
         with pytest.raises(ValueError, match="another run is writing to .*; wait until it ends"):
@@ -375,7 +353,7 @@ def test_one_run_at_a_time(collection, begun, expected):
     check_whole(begun, expected)
 
 
-def test_a_model_that_changes_on_the_way(collection, begun, monkeypatch):
+def test_a_model_that_changes_during_the_run_is_refused(collection, begun, monkeypatch):
     describe = Recipe.describe
     said = iter([{}, {"model": "other"}])
     monkeypatch.setattr(Recipe, "describe", lambda self: {**describe(self), **next(said)})
@@ -384,7 +362,7 @@ def test_a_model_that_changes_on_the_way(collection, begun, monkeypatch):
     assert len(times_of_parts(begun)) == 4
 
 
-def test_bad_options(collection, tmp_path):
+def test_bad_options_are_refused_before_anything_is_written(collection, tmp_path):
     with pytest.raises(ValueError, match="rows_per_part must be at least 1, got 0"):
         embed_collection(collection, tmp_path / "out", TINY, rows_per_part=0)
     with pytest.raises(ValueError, match="batch_size must be"):
@@ -402,7 +380,7 @@ def test_progress_starts_where_the_run_was_stopped(collection, begun, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_metadata_tells_where_vectors_come_from(begun):
+def test_metadata_says_how_vectors_were_made(begun):
     run = json.loads(pq.read_metadata(begun / "part-00000.parquet").metadata[b"skclip"])
     assert run["model"] == load_encoder("skclip/tiny").fingerprint
     assert (run["rows"], run["dtype"], run["normalize"]) == (N_FILES, "float32", True)

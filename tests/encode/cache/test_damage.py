@@ -1,4 +1,4 @@
-"""Damaged files, and directories that take nothing: a vector is the right one or missing."""
+"""With damaged files or no room to write, a store returns the right vectors or none."""
 
 import re
 import sqlite3
@@ -33,18 +33,21 @@ def database(store):
 
 @pytest.fixture(scope="module", params=[1024, 16_384])
 def pristine(request, tmp_path_factory):
-    """A filled store of small pages (several levels of them) and of those that are used."""
+    """The file of a filled store, with pages so small that its trees are deep, and as usual."""
     store = EmbeddingStore(tmp_path_factory.mktemp("pristine"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database_module, "_PAGE_SIZE", request.param)
         fill(store)
-        with store.session() as session:  # a claim left behind, and pages that are free again
+        with store.session() as session:  # the file has held claims, and has free pages
             session.claim(KEYS[:3])
     return database(store)
 
 
-def survives(content, log=b""):
-    """Whatever stands in the file: nothing wrong, no error, and all can be stored again."""
+def check_survival(content, log=b""):
+    """Check that a store of this content gives no wrong vector, and takes all of them again.
+
+    Return how many vectors were found and how many warnings there were.
+    """
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "vectors-000001.sqlite").write_bytes(content)
         (Path(directory) / "vectors-000001.sqlite-wal").write_bytes(log)
@@ -59,7 +62,7 @@ def survives(content, log=b""):
                 session.put(missing, vectors_of(missing))
                 check(session)
             store.cache_info()
-            for _ in range(3):  # damage that is met one after the other
+            for _ in range(3):  # each time some more damage may be found
                 with store.session() as session:
                     missing = sorted(set(KEYS) - set(check(session)))
                     session.put(missing, vectors_of(missing))
@@ -69,18 +72,18 @@ def survives(content, log=b""):
 
 
 class TestDamage:
-    def test_an_undamaged_store(self, pristine):
-        assert survives(pristine.read_bytes()) == (len(KEYS), 0)
+    def test_an_undamaged_store_keeps_all_vectors(self, pristine):
+        assert check_survival(pristine.read_bytes()) == (len(KEYS), 0)
 
     @given(n_flips=st.sampled_from([1, 2, 10, 100]), seed=st.integers(0, 2**32 - 1))
     @settings(max_examples=40)
-    def test_flipped_bytes(self, pristine, n_flips, seed):
+    def test_flipped_bytes_give_no_wrong_vector(self, pristine, n_flips, seed):
         content = np.frombuffer(pristine.read_bytes(), np.uint8).copy()
-        # most of a large page is empty; flips there prove nothing
+        # most of a large page is empty, and flips there test nothing
         places = np.flatnonzero(content)
         rng = np.random.default_rng(seed)
         content[rng.choice(places, n_flips)] ^= rng.integers(1, 256, n_flips).astype(np.uint8)
-        survives(content.tobytes())
+        check_survival(content.tobytes())
 
     @given(
         flips=st.lists(
@@ -90,31 +93,31 @@ class TestDamage:
         )
     )
     @settings(max_examples=40)
-    def test_flipped_bytes_in_headers(self, pristine, flips):
-        # of the file and of its pages: where every byte steers something
+    def test_flipped_bytes_in_headers_give_no_wrong_vector(self, pristine, flips):
+        # the headers of the file and of its pages, where every byte matters
         content = bytearray(pristine.read_bytes())
         page_size = 1024 if content[16] == 4 else 16_384
         for page, place, mask in flips:
             page %= len(content) // page_size
             content[page * page_size + place] ^= mask
-        survives(bytes(content))
+        check_survival(bytes(content))
 
     @given(share=st.floats(0, 1, exclude_max=True))
     @settings(max_examples=20)
-    def test_truncated(self, pristine, share):
+    def test_a_truncated_file_gives_no_wrong_vector(self, pristine, share):
         content = pristine.read_bytes()
-        survives(content[: int(share * len(content))])
+        check_survival(content[: int(share * len(content))])
 
     @pytest.mark.parametrize("content", [b"", b"a file that is no database" * 1000, bytes(70_000)])
-    def test_no_database(self, content):
-        assert survives(content) == (0, 1)
+    def test_a_file_that_is_no_database_is_replaced(self, content):
+        assert check_survival(content) == (0, 1)
 
-    def test_a_database_of_something_else(self, tmp_path):
+    def test_a_database_of_something_else_is_replaced(self, tmp_path):
         connection = sqlite3.connect(tmp_path / "x")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE entries(id, name)")
         connection.close()
-        assert survives((tmp_path / "x").read_bytes()) == (0, 1)
+        assert check_survival((tmp_path / "x").read_bytes()) == (0, 1)
 
     @given(
         change=st.sampled_from(["flip", "truncate log", "truncate file"]),
@@ -122,7 +125,7 @@ class TestDamage:
         mask=st.integers(1, 255),
     )
     @settings(max_examples=20)
-    def test_a_damaged_log(self, change, share, mask):
+    def test_a_damaged_log_gives_no_wrong_vector(self, change, share, mask):
         with tempfile.TemporaryDirectory() as directory:
             store = EmbeddingStore(directory)
             fill(store, KEYS[:100])
@@ -140,9 +143,9 @@ class TestDamage:
             del log[place:]
         else:
             content = content[:-16_384]
-        survives(content, bytes(log))
+        check_survival(content, bytes(log))
 
-    def test_damage_in_the_middle_of_a_session(self, on_disk):
+    def test_a_session_goes_on_after_damage(self, on_disk):
         fill(on_disk)
         with on_disk.session() as session, on_disk.session() as other:
             for each in (session, other):
@@ -156,7 +159,7 @@ class TestDamage:
         assert found_in(on_disk) == KEYS[:10]
         assert database(on_disk).name == "vectors-000002.sqlite"
 
-    def test_a_row_that_belongs_to_another_key(self, on_disk):
+    def test_a_row_that_belongs_to_another_key_is_not_returned(self, on_disk):
         fill(on_disk)
         connection = sqlite3.connect(database(on_disk))
         connection.execute("UPDATE vectors SET id = -1 WHERE id = 5")
@@ -167,7 +170,7 @@ class TestDamage:
         fill(on_disk, KEYS[4:6])
         assert found_in(on_disk) == KEYS
 
-    def test_vectors_that_lost_their_keys(self, tmp_path):
+    def test_vectors_without_keys_do_not_fill_the_store_forever(self, tmp_path):
         store = EmbeddingStore(tmp_path, max_bytes=2**20)
         fill(store, KEYS[:5])
         connection = sqlite3.connect(database(store))
@@ -179,7 +182,7 @@ class TestDamage:
         assert found_in(store) == KEYS[5:10]
 
     @pytest.mark.parametrize("content", [b"", b"no numbers", b"1", bytes(50), b"\xff"])
-    def test_damaged_counters(self, on_disk, content):
+    def test_damaged_counters_start_again_from_zero(self, on_disk, content):
         fill(on_disk, KEYS[:5])
         assert on_disk.cache_info().misses == 5
         (on_disk.path / "counters").write_bytes(content)
@@ -187,7 +190,7 @@ class TestDamage:
         found_in(on_disk)
         assert on_disk.cache_info()[:3] == (5, 0, 5)
 
-    def test_owners_that_no_session_has_written(self, on_disk, tmp_path):
+    def test_claims_of_invalid_owners_are_void(self, on_disk, tmp_path):
         fill(on_disk, KEYS[:1])
         precious = tmp_path / "precious.lock"
         precious.touch()
@@ -202,7 +205,7 @@ class TestDamage:
 
 
 class TestNoRoom:
-    def test_a_full_disk(self, on_disk, monkeypatch):
+    def test_a_full_disk_is_one_warning(self, on_disk, monkeypatch):
         fill(on_disk, KEYS[:5])
         opened = database_module._open
 
@@ -225,7 +228,7 @@ class TestNoRoom:
         fill(on_disk, KEYS[5:10])  # neither stored nor claimed
         assert found_in(on_disk) == KEYS[:10]
 
-    def test_locked_too_long(self, on_disk, monkeypatch):
+    def test_a_database_that_stays_locked_is_one_warning(self, on_disk, monkeypatch):
         fill(on_disk, KEYS[:5])
         monkeypatch.setattr(database_module, "PATIENCE", 0.05)
         blocker = sqlite3.connect(database(on_disk), isolation_level=None)
@@ -238,7 +241,7 @@ class TestNoRoom:
         blocker.close()
         assert found_in(on_disk) == KEYS[:5]
 
-    def test_a_directory_that_cannot_be_made(self, tmp_path):
+    def test_a_directory_that_cannot_be_made_is_one_warning(self, tmp_path):
         (tmp_path / "file").touch()
         store = EmbeddingStore(tmp_path / "file" / "cache")
         with one_warning("Not a directory"), store.session() as session:

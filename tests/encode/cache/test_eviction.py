@@ -1,4 +1,4 @@
-"""A store that is full drops what was used longest ago."""
+"""A full store deletes what has not been used for the longest time."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ class TestEviction:
         monkeypatch.setattr(database_module, "_now", lambda: now[0])
         return now
 
-    def test_the_least_recently_used_go(self, tmp_path, clock):
+    def test_the_least_recently_used_are_deleted(self, tmp_path, clock):
         store = EmbeddingStore(tmp_path, max_bytes=1_800_000)
         wide = np.zeros((1, 8000), np.float32)  # two pages each
         with store.session() as session:
@@ -36,14 +36,14 @@ class TestEviction:
             positions, vectors = session.get(KEYS)
         np.testing.assert_array_equal(vectors[:, 0], positions)
         kept = set(positions.tolist())
-        # of those neither new nor read, the oldest are gone
+        # among those that are neither new nor were read, the oldest were deleted
         untouched = sorted(kept - set(range(10)) - set(range(40, 60)))
         assert kept >= set(range(10)) | set(range(40, 60))
         assert 0 < len(untouched) < 30
         assert untouched == list(range(40 - len(untouched), 40))
         assert store.cache_info().entries == len(kept)
 
-    def test_reading_within_a_session_counts_for_its_own_eviction(self, tmp_path, clock):
+    def test_what_a_session_has_read_it_does_not_delete_first(self, tmp_path, clock):
         store = EmbeddingStore(tmp_path, max_bytes=1_800_000)
         wide = np.zeros((1, 8000), np.float32)
         with store.session() as session:
@@ -57,14 +57,14 @@ class TestEviction:
             assert len(session.get(KEYS[:5])[0]) == 5
             assert len(session.get(KEYS[5:40])[0]) < 20
 
-    def test_a_batch_beyond_the_bound(self, tmp_path):
+    def test_a_batch_larger_than_the_limit_is_stored_in_part(self, tmp_path):
         store = EmbeddingStore(tmp_path, max_bytes=2**20)
         with store.session() as session:
             session.put(KEYS[:100], np.ones((100, 8000)))
             assert len(session.get(KEYS[:100])[0]) < 30
         assert store.cache_info().bytes <= 2**20
 
-    def test_memory_evicts_too(self):
+    def test_a_memory_store_deletes_the_least_recently_used_too(self):
         store = MemoryStore(10 * (memory_module._ROW_OVERHEAD + WIDTH * 4))
         for key in KEYS[:10]:
             fill(store, [key])
@@ -73,7 +73,7 @@ class TestEviction:
         assert set(found_in(store)) == {*KEYS[:2], *KEYS[5:13]}
         assert store.cache_info().bytes == store.max_bytes
 
-    def test_a_bound_set_later_holds_from_the_next_put(self, tmp_path):
+    def test_a_limit_that_is_set_later_holds_from_the_next_put(self, tmp_path):
         with EmbeddingStore(tmp_path).session() as session:
             session.put(KEYS[:100], np.ones((100, 8000)))
         store = EmbeddingStore(tmp_path, max_bytes=2**20)

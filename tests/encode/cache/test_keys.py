@@ -1,4 +1,4 @@
-"""Keys: equal for equal things, different for all that could give another vector."""
+"""Equal items have equal keys; whatever could give another vector gives another key."""
 
 import numpy as np
 import pytest
@@ -23,24 +23,24 @@ parts = st.lists(st.text(st.characters(), max_size=3), max_size=3)
 
 class TestPrefixes:
     @given(parts, parts)
-    def test_other_parts_give_another_prefix(self, one, other):
+    def test_different_parts_give_different_prefixes(self, one, other):
         assert (key_prefix(*one) == key_prefix(*other)) == (one == other)
 
     @given(st.binary(max_size=3), st.binary(max_size=3), st.binary(max_size=3))
-    def test_keys_of_other_prefixes_differ(self, prefix, other, content):
+    def test_different_prefixes_give_different_keys(self, prefix, other, content):
         key = key_of(prefix, content)
         assert len(key) == 16
         assert (key == key_of(other, content)) == (prefix == other)
-        # nor does anything move between the two
+        # even if prefix and content are the same when joined
         assert key != key_of(prefix + b"x", content[1:])
 
     def test_keys_are_the_same_in_every_process(self):
-        # as they stand in stores: a change here makes users compute everything anew
+        # users have such keys in their stores; a change makes them compute everything again
         key = key_of(key_prefix("model", "bfloat16"), text_content("a cat"))
         assert key.hex() == "5599d82d0fb74570c0b00c843f366811"
 
 
-def test_texts():
+def test_different_texts_have_different_contents():
     texts = ["", "a", "a ", "A", "ä", "a\u0308", "\ud800", "日本"]
     assert len({text_content(text) for text in texts}) == len(texts)
     assert text_content("a") == text_content("a")

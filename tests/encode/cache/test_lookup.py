@@ -1,4 +1,4 @@
-"""What a store has is not computed again, whoever asks."""
+"""What a store holds is not computed again by any thread, encoder object or estimator."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ embed_texts = partial(texts_module.embed_texts, normalize=False)
 
 
 class Counting:
-    """Mean colors and text lengths, with a count of what was computed."""
+    """Embeds by mean color and text length, and counts what it embeds."""
 
     embed_dim = 3
 
@@ -60,7 +60,7 @@ def files(tmp_path):
     return paths
 
 
-def test_what_identifies_images_is_read_in_threads(store, files):
+def test_contents_of_images_are_read_in_threads(store, files):
     names = set()
 
     class Pictures:
@@ -91,7 +91,7 @@ def test_items_are_computed_once_in_any_order_and_subset(store, files):
     assert info.hits == 20 + 2 + 50
 
 
-def test_another_model_another_feature_or_an_edited_file_never_meets_a_stale_vector(store, files):
+def test_another_model_or_an_edited_file_gets_no_stale_vector(store, files):
     encoder = Counting()
     before = embed_images(encoder, files[:5], cache=store)
     other = Counting(fingerprint="others")
@@ -104,14 +104,14 @@ def test_another_model_another_feature_or_an_edited_file_never_meets_a_stale_vec
     np.testing.assert_array_equal(after[1:], before[1:])
 
 
-def test_what_decides_the_last_digits_is_a_part_of_the_key(store, files):
+def test_dtype_and_features_are_a_part_of_the_key_and_normalize_is_not(store, files):
     for options in ({}, {"dtype": "bfloat16"}, {"features": "pooled"}):
         CLIPImageEmbedder(TINY, cache=store, **options).transform(files[:3])
     CLIPImageEmbedder(TINY, cache=store, normalize=False).transform(files[:3])
     assert store.cache_info()[:3] == (3, 9, 9)
 
 
-def test_unreadable_images_are_not_kept(store, files):
+def test_unreadable_images_are_not_stored(store, files):
     with pytest.raises(ImageReadError, match="row 1"):
         embed_images(Counting(), [files[0], "missing.png"], cache=store)
     vectors, errors = embed_readable_images(
@@ -123,7 +123,7 @@ def test_unreadable_images_are_not_kept(store, files):
 
 
 @pytest.mark.parametrize("kind", ["bytes", "array", "picture"])
-def test_pictures_in_memory_are_known_by_their_content(store, files, kind):
+def test_images_in_memory_are_recognized_by_their_content(store, files, kind):
     def load():
         if kind == "bytes":
             return [Path(path).read_bytes() for path in files]
@@ -152,7 +152,7 @@ def test_two_threads_share_the_work(store, files):
     assert encoder.n_images == 50
 
 
-def test_one_who_fails_leaves_the_rest_to_the_other(store, files):
+def test_after_a_failure_another_encoder_can_compute_everything(store, files):
     class Failing(Counting):
         def encode_images(self, images):
             raise RuntimeError("out of memory")
@@ -164,7 +164,7 @@ def test_one_who_fails_leaves_the_rest_to_the_other(store, files):
     assert encoder.n_images == 50
 
 
-def test_texts(store):
+def test_equal_texts_are_computed_once(store):
     encoder = Counting()
     for _ in range(2):
         vectors = embed_texts(encoder, ["a", "bb", "a", "ccc"], cache=store)
@@ -172,7 +172,7 @@ def test_texts(store):
     assert encoder.n_texts == 3
 
 
-def test_the_estimators_hand_their_cache_on(store):
+def test_estimators_use_their_cache(store):
     embedder = CLIPTextEmbedder(TINY, templates=["a {}", "one {}"], cache=store)
     first = embedder.fit_transform(["star", "circle"])
     assert store.cache_info()[:2] == (0, 4)

@@ -1,4 +1,4 @@
-"""Both kinds of store: what was put is found, and computed once."""
+"""Stores on disk and in memory return what was put, and let each key be computed once."""
 
 import copy
 import pickle
@@ -35,7 +35,7 @@ class TestSession:
         assert positions.tolist() == [0, 2, 3]
         np.testing.assert_array_equal(vectors, vectors_of([KEYS[2], KEYS[0], KEYS[2]]))
 
-    def test_nothing_found(self, store):
+    def test_without_matches_the_results_are_empty(self, store):
         with store.session() as session:
             for keys in ([], KEYS[:2]):
                 positions, vectors = session.get(keys)
@@ -43,7 +43,7 @@ class TestSession:
                 assert vectors.shape == (0, 0)
                 assert vectors.dtype == np.float32
 
-    def test_the_vectors_are_the_callers(self, store):
+    def test_changing_returned_vectors_does_not_change_the_store(self, store):
         fill(store, KEYS[:1])
         with store.session() as session:
             session.get(KEYS[:1])[1][:] = 0
@@ -52,7 +52,7 @@ class TestSession:
     def test_a_claim_holds_until_put_release_or_the_end(self, store):
         with store.session() as one, store.session() as other:
             assert one.claim(KEYS[:4]) == [True] * 4
-            assert one.claim(KEYS[:5]) == [True] * 5  # one's own stay one's own
+            assert one.claim(KEYS[:5]) == [True] * 5  # it still holds the first four
             assert other.claim(KEYS[3:7]) == [False, False, True, True]
             one.put(KEYS[:2], vectors_of(KEYS[:2]))
             one.release(KEYS[2:3])
@@ -70,24 +70,24 @@ class TestSession:
             session.put([KEYS[4], KEYS[4]], np.vstack([vector_of(KEYS[4]), np.zeros(WIDTH)]))
             assert check(session, KEYS[:5]) == [*KEYS[:3], KEYS[4]]
 
-    def test_other_widths_under_other_keys(self, store):
+    def test_vectors_of_another_width_can_be_stored(self, store):
         with store.session() as session:
             session.put(KEYS[:2], vectors_of(KEYS[:2]))
             session.put([KEYS[2]], np.ones((1, 5)))
             assert session.get([KEYS[2]])[1].shape == (1, 5)
-            # what cannot stand beside the others is dropped, so that it is computed anew
+            # where widths differ in one get, the odd ones are deleted and then computed again
             check(session, KEYS[:2])
             assert check(session, KEYS[:3]) == KEYS[:2]
             assert session.claim(KEYS[:3]) == [False, False, True]
 
-    def test_shapes_must_fit(self, store):
+    def test_put_checks_the_shape(self, store):
         with store.session() as session:
             session.put([], np.empty((0, 3)))
             for vectors in (np.ones(3), np.ones((2, 3)), np.ones((1, 0))):
                 with pytest.raises(ValueError, match="one row for each of 1 keys"):
                     session.put(KEYS[:1], vectors)
 
-    def test_hits_and_misses(self, store):
+    def test_hits_and_misses_are_counted(self, store):
         assert store.cache_info()[:4] == (0, 0, 0, 0)
         fill(store, KEYS[:5])
         with store.session() as session:
@@ -129,7 +129,7 @@ class TestSession:
 
 
 class TestStores:
-    def test_a_store_is_its_parameters(self, on_disk):
+    def test_copies_of_a_store_on_disk_share_its_content(self, on_disk):
         fill(on_disk)
         store = EmbeddingStore(on_disk.path, max_bytes=2**21, hash_files=True)
         assert len(pickle.dumps(store)) < 500
@@ -139,7 +139,7 @@ class TestStores:
         assert clone(store, safe=False) is store
         assert eval(repr(store)).max_bytes == 2**21
 
-    def test_a_memory_store_leaves_its_content_behind(self):
+    def test_a_pickle_of_a_memory_store_is_empty(self):
         store = MemoryStore(2**20)
         fill(store)
         assert clone(store, safe=False) is copy.deepcopy(store) is store
@@ -147,7 +147,7 @@ class TestStores:
         assert other.max_bytes == 2**20
         assert found_in(other) == []
 
-    def test_nothing_is_made_before_it_is_used(self, on_disk):
+    def test_the_directory_is_made_at_the_first_write(self, on_disk):
         on_disk.cache_info()
         on_disk.clear()
         with on_disk.session():
@@ -160,7 +160,7 @@ class TestStores:
         assert EmbeddingStore("a/../b").path == tmp_path / "b"
         assert EmbeddingStore("~/b").path == Path("/home/user/b")
 
-    def test_resolve_cache(self, tmp_path):
+    def test_resolve_cache_takes_a_name_a_directory_or_a_store(self, tmp_path):
         assert resolve_cache(None) is None
         assert resolve_cache("memory") is resolve_cache("memory")
         assert resolve_cache("memory").max_bytes == 2**30
@@ -170,11 +170,11 @@ class TestStores:
             assert resolve_cache(store) is store
 
     @pytest.mark.parametrize("cache", [True, 5, EmbeddingStore, [], b"x"])
-    def test_resolve_cache_refuses_the_rest(self, cache):
+    def test_resolve_cache_refuses_everything_else(self, cache):
         with pytest.raises(TypeError, match="cache must be None, 'memory', a directory"):
             resolve_cache(cache)
 
-    def test_bad_parameters(self, tmp_path):
+    def test_bad_parameters_are_refused(self, tmp_path):
         with pytest.raises(ValueError, match="cache must be .*got an empty str"):
             resolve_cache("")
         with pytest.raises(TypeError, match="path must be a directory"):
@@ -189,7 +189,7 @@ class TestStores:
         with pytest.raises(NotADirectoryError, match="needs a directory, got a file.*file'"):
             EmbeddingStore(file).session().__enter__()
 
-    def test_a_directory_that_is_removed_meanwhile(self, on_disk):
+    def test_a_directory_may_be_removed_during_a_session(self, on_disk):
         with on_disk.session() as session:
             session.put(KEYS[:5], vectors_of(KEYS[:5]))
             shutil.rmtree(on_disk.path)
@@ -197,7 +197,7 @@ class TestStores:
             session.put(KEYS[5:9], vectors_of(KEYS[5:9]))
         assert found_in(on_disk) == KEYS[5:9]
 
-    def test_a_store_that_is_cleared_meanwhile(self, on_disk):
+    def test_a_store_may_be_cleared_during_a_session(self, on_disk):
         with on_disk.session() as session:
             session.put(KEYS[:5], vectors_of(KEYS[:5]))
             on_disk.clear()
