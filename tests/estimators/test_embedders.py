@@ -25,6 +25,7 @@ from skclip import (
     ImageReadError,
     MissingImageWarning,
     ZeroShotClassifier,
+    embed_images,
     load_encoder,
 )
 from skclip.checkpoints.load import load_checkpoint
@@ -200,7 +201,7 @@ def test_normalize_and_features():
     encoder = load_encoder(TINY)
     raw = CLIPImageEmbedder(TINY, normalize=False).transform(SCENES.images)
     assert np.abs(np.linalg.norm(raw, axis=1) - 1).min() > 1e-3
-    np.testing.assert_array_equal(raw, encoder.encode_images(SCENES.images))
+    np.testing.assert_array_equal(raw, embed_images(encoder, SCENES.images, normalize=False))
     pooled = CLIPImageEmbedder(TINY, normalize=False, features="pooled")
     vectors = pooled.set_output(transform="pandas").fit_transform(SCENES.images)
     assert vectors.shape == (12, encoder.pooled_dim)
