@@ -128,9 +128,7 @@ def test_a_fingerprint_survives_a_pickle(small_open_clip):
 
 def test_paths_in_place_of_pictures_are_refused(small_open_clip):
     for encoder in (small_open_clip, load_encoder("skclip/tiny")):
-        with pytest.raises(
-            TypeError, match=r"RGB pictures .* got a str at position 0;"
-        ):
+        with pytest.raises(TypeError, match=r"RGB pictures .* got a str at position 0;"):
             encoder.encode_images(["cat.jpg"])
         with pytest.raises(TypeError, match="got a Image of mode 'L' at position 1"):
             encoder.encode_images([Image.new("RGB", (4, 4)), Image.new("L", (4, 4))])
