@@ -60,7 +60,7 @@ def prepare(scratch, sizes, names):
 
         save_vit(scratch / "vit-b-32")
     if {"images", "memory"} & set(names):
-        save_color_fields(scratch / "photographs", max(sizes.images, sizes.memory), noise=12)
+        save_color_fields(scratch / "photographs", max(sizes.images, sizes.memory), noise=8)
     if "texts" in names:
         from prompts import make_prompts
 

@@ -49,7 +49,7 @@ def save_color_fields(folder, n_files, size=(640, 480), noise=0):
     n_files : int
     size : tuple (width, height) of int, default=(640, 480)
     noise : int, default=0
-        The most that noise adds to a pixel or subtracts from it. With about 12, the files are as
+        The most that noise adds to a pixel or subtracts from it. With about 8, the files are as
         large as those of photographs, and take as long to decode.
     """
     folder.mkdir(parents=True, exist_ok=True)
