@@ -1,10 +1,10 @@
-"""`skclip embed` on many JPEG files: killed and resumed, on Dask with a worker killed, memory.
+"""`skclip embed` on many JPEG files: undisturbed, killed and resumed, and on Dask workers.
 
     python benchmarks/bench_embed.py
 
-Every run is a process of its own, as typed on the command line; its peak is the operating system's
-figure. "exactly once" compares the ids and the vectors with the list of files and with one run that
-nothing disturbed.
+Every run is a process of its own, started as from the command line, whose peak memory the operating
+system reports. "every row exactly once" compares the ids with the list of files, and the vectors
+with those of an undisturbed run.
 """
 
 import argparse
@@ -31,23 +31,27 @@ COMMAND = [sys.executable, "-m", "skclip", "embed"]
 
 
 def write_photographs(folder, numbers, size=(640, 480)):
-    """Drawn scenes with grain; no two are alike, for each is shifted and brightened its own way."""
+    """Save drawn scenes with noise, each shifted and brightened so that no two are equal."""
     rng = np.random.default_rng(0)
     scenes = make_scenes(N_DRAWN, image_size=120, random_state=0).images
-    grain = rng.integers(-12, 13, (size[1], size[0], 1))
+    noise = rng.integers(-12, 13, (size[1], size[0], 1))
     for number in numbers:
         kind, variation = number % N_DRAWN, number // N_DRAWN
         scene = Image.fromarray(scenes[kind]).resize(size, Image.Resampling.BICUBIC)
-        pixels = np.roll(np.asarray(scene) + grain, 8 * variation, axis=1) + variation % 40
+        pixels = np.roll(np.asarray(scene) + noise, 8 * variation, axis=1) + variation % 40
         path = folder / f"{number // 1000:02}" / f"{number:05}.jpg"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=85)
 
 
-def run(folder, out, options, *arguments, kill_after=None):
-    """Return seconds, and the peak in megabytes; None where the run was killed."""
+def embed_command(folder, out, options):
     command = [*COMMAND, str(folder), "--out", str(out), "--model", options.model, "--quiet"]
-    command += ["--rows-per-part", str(options.rows_per_part), *arguments]
+    return [*command, "--rows-per-part", str(options.rows_per_part)]
+
+
+def run(folder, out, options, *arguments, kill_after=None):
+    """Return the seconds, and the peak in megabytes, which is None if the run was killed."""
+    command = [*embed_command(folder, out, options), *arguments]
     start = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while kill_after is not None and len(list(out.glob("part-*"))) < kill_after:
@@ -60,7 +64,7 @@ def run(folder, out, options, *arguments, kill_after=None):
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if kill_after is None and process.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+        raise RuntimeError(f"{' '.join(command)} failed with exit status {process.returncode}")
     return time.perf_counter() - start, usage.ru_maxrss / 1024 if kill_after is None else None
 
 
@@ -78,7 +82,7 @@ def verdict(out, paths, vectors):
 
 
 def on_dask(folder, out, options):
-    """Two workers of one thread each, one of which is killed once three parts are written."""
+    """Return the seconds on two workers of one thread each; one is killed after three parts."""
     from dask.distributed import Client, LocalCluster
 
     settings = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
@@ -87,9 +91,7 @@ def on_dask(folder, out, options):
         Client(cluster) as client,
     ):
         victim = min(client.run(os.getpid).values())
-        command = [*COMMAND, str(folder), "--out", str(out), "--model", options.model, "--quiet"]
-        command += ["--rows-per-part", str(options.rows_per_part)]
-        command += ["--scheduler", cluster.scheduler_address]
+        command = [*embed_command(folder, out, options), "--scheduler", cluster.scheduler_address]
         start = time.perf_counter()
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         while len(list(out.glob("part-*"))) < 3 and process.poll() is None:
@@ -111,7 +113,7 @@ def main():
         scratch = Path(scratch)
         folder = scratch / "photographs"
         folder.mkdir()
-        # elsewhere, for the peak of a process counts that of the one it was started from
+        # in other processes, because the peak of a run counts from that of this process
         n_writers = os.cpu_count()
         with ProcessPoolExecutor(n_writers, mp_context=get_context("spawn")) as pool:
             shares = [range(i, options.files, n_writers) for i in range(n_writers)]

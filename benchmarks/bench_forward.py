@@ -1,8 +1,8 @@
-"""The forward pass alone, against the rate of matrix products: skclip and its peers.
+"""The forward pass alone, compared with the rate of matrix products: skclip and its peers.
 
     python benchmarks/bench_forward.py
 
-About ten minutes on two cores; `--images 64 --repeats 1` tries it out.
+About ten minutes on two cores; `--images 64 --repeats 1` is a quick trial.
 """
 
 import argparse
@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from images import save_photographs
+from models import save_vit
 from peers import (
     BATCH_SIZE,
     DTYPES,
@@ -24,33 +26,26 @@ from peers import (
     open_clip_model,
     pooled,
     reference_vectors,
-    save_photographs,
-    save_vit,
     transformers_model,
 )
 from PIL import Image
-from race import (
-    fidelity,
-    medians,
-    race,
-    speed,
-)
 from report import write_report
+from timing import fidelity, medians, speed, time_alternately
 from torchvision import transforms
 
 import skclip
 from skclip.checkpoints.load import load_checkpoint
-from skclip.encode.threads import computing_threads, even_batch_size
+from skclip.encode.threads import compute_in_order, plan_batches
 
 ALONE = "skclip's matrix products alone, by torch's linear"
-MATRIX_FLOPS = 5e10  # of one measurement: long against the noise, short against the whole
+MATRIX_FLOPS = 5e10  # per measurement: long compared with the noise, short compared with a run
 
 
 def forward_flops(config, embed_dim, *, pooled_row_only):
-    """Multiplications and additions of one picture's pass through a ViT.
+    """Count the multiplications and additions of one image's pass through a ViT.
 
-    With `pooled_row_only` those of a last block that computes keys and values of all tokens, and
-    everything else of the pooled token alone.
+    With `pooled_row_only` the last block computes the keys and values of all tokens, but everything
+    else for the pooled token alone.
     """
     patches = (config.image_size // config.patch_size) ** 2
     tokens, width = patches + 1, config.width
@@ -67,15 +62,15 @@ def forward_flops(config, embed_dim, *, pooled_row_only):
     return embedding + (config.layers - 1) * block(tokens) + last + 2 * width * embed_dim
 
 
-def matrix_contestants(config, dtype, n_cores):
-    """`linear` of the model's shapes, with and without torch's own threads.
+def matrix_candidates(config, dtype, n_cores):
+    """Return `linear` of the model's shapes, with and without torch's own threads.
 
-    Each layer has weights of its own, as in the model, where no cache holds them all.
+    Each layer has weights of its own, as in the model, whose weights together fit in no cache.
     """
     tokens = (config.image_size // config.patch_size) ** 2 + 1
     width, hidden = config.width, config.mlp_width
     torch_dtype = getattr(torch, dtype)
-    contestants, flops = {}, {}
+    candidates, flops = {}, {}
     for n_in, n_out in ((width, 3 * width), (width, width), (width, hidden), (hidden, width)):
         bias = torch.randn(n_out).to(torch_dtype)
         weights = [torch.randn(n_out, n_in).to(torch_dtype) for _ in range(config.layers)]
@@ -86,10 +81,10 @@ def matrix_contestants(config, dtype, n_cores):
             name = f"{len(x)} x {n_in} x {n_out} in {dtype}"
             together = f"{name}, one at a time on {n_cores} threads"
             side_by_side = f"{name}, {n_cores} at a time on one thread each"
-            contestants[together] = partial(multiply, x, weights, bias, n_calls)
-            contestants[side_by_side] = partial(at_once, n_cores, x, weights, bias, n_calls)
+            candidates[together] = partial(multiply, x, weights, bias, n_calls)
+            candidates[side_by_side] = partial(at_once, n_cores, x, weights, bias, n_calls)
             flops |= {together: n_flops, side_by_side: n_cores * n_flops}
-    return contestants, flops
+    return candidates, flops
 
 
 @torch.inference_mode()
@@ -100,7 +95,7 @@ def multiply(x, weights, bias, n_calls, _):
 
 def at_once(n_cores, x, weights, bias, n_calls, _):
     def work(_):
-        torch.set_num_threads(1)  # of this thread; `race` undoes what leaks
+        torch.set_num_threads(1)  # `time_alternately` restores the number
         multiply(x, weights, bias, n_calls, None)
 
     with ThreadPoolExecutor(n_cores) as pool:
@@ -108,9 +103,9 @@ def at_once(n_cores, x, weights, bias, n_calls, _):
 
 
 def products_alone(config, dtype, batch_size, n_cores):
-    """The matrix products of the model's layers and nothing else, in skclip's batches and threads.
+    """Return the matrix products of the model's layers alone, in skclip's batches and threads.
 
-    Returns the contestant, and its multiplications and additions for a picture.
+    Returns the candidate, and its multiplications and additions per image.
     """
     width, hidden = config.width, config.mlp_width
     shapes = ((width, 3 * width), (width, width), (width, hidden), (hidden, width))
@@ -133,34 +128,36 @@ def products_alone(config, dtype, batch_size, n_cores):
     return partial(in_skclips_batches, multiply_all, batch_size, n_cores), flops
 
 
-def in_skclips_batches(work, batch_size, n_threads, pictures):
-    """Return what `work` makes of each batch, in the batches and threads that skclip makes."""
-    with computing_threads(n_threads) as pool:
-        batches = chunks(pictures, even_batch_size(len(pictures), batch_size, n_threads))
-        futures = [pool.submit(work, batch) for batch in batches]
-        return [future.result() for future in futures]
+def in_skclips_batches(work, batch_size, n_threads, images):
+    """Return what `work` returns for each batch, with skclip's batches and threads."""
+    size, n_threads = plan_batches(len(images), "auto", batch_size, n_threads)
+    return list(compute_in_order(work, [(batch,) for batch in chunks(images, size)], n_threads))
 
 
 def skclip_forward(directory, dtype):
-    """The model in the batches and threads in which skclip runs it, without files."""
+    """Return skclip's model without files, with the batches and threads that skclip uses."""
     encoder = skclip.load_encoder(directory, dtype=dtype)
 
-    def embed(pictures):
-        most, n_threads = encoder.images_per_batch, encoder.n_threads
-        return np.concatenate(in_skclips_batches(encoder.encode_pixels, most, n_threads, pictures))
+    def embed(images):
+        encode, most, n_threads = (
+            encoder.encode_prepared_images,
+            encoder.images_per_batch,
+            encoder.n_threads,
+        )
+        return np.concatenate(in_skclips_batches(encode, most, n_threads, images))
 
     return embed
 
 
-def forward_contestants(directory, dtype, pixels):
-    """The models alone: skclip gets uint8 pictures, its peers get finished tensors."""
+def forward_candidates(directory, dtype, pixels):
+    """Return the models alone: skclip gets uint8 pixels, its peers get normalized tensors."""
     pixels = pixels.to(getattr(torch, dtype))
     theirs = transformers_model(directory, dtype)
     clip, _ = open_clip_model(directory, dtype)
 
     @torch.inference_mode()
-    def batched(forward, pictures):
-        features = [forward(batch) for batch in pixels[: len(pictures)].split(BATCH_SIZE)]
+    def batched(forward, images):
+        features = [forward(batch) for batch in pixels[: len(images)].split(BATCH_SIZE)]
         return torch.cat([pooled(batch) for batch in features]).float().numpy()
 
     return {
@@ -186,18 +183,18 @@ def bench(folder, options):
     scale = transforms.Compose(
         [transforms.ToTensor(), transforms.Normalize(recipe.mean, recipe.std)]
     )
-    pixels = torch.stack([scale(picture) for picture in prepared])
+    pixels = torch.stack([scale(image) for image in prepared])
     n_cores = torch.get_num_threads()
-    contestants, matrix_flops = {}, {}
+    candidates, matrix_flops = {}, {}
     for dtype in options.dtypes:
-        contestants |= forward_contestants(directory, dtype, pixels)
-        linears, flops = matrix_contestants(config, dtype, n_cores)
-        contestants |= linears
+        candidates |= forward_candidates(directory, dtype, pixels)
+        linears, flops = matrix_candidates(config, dtype, n_cores)
+        candidates |= linears
         matrix_flops |= flops
         batch_size = skclip.load_encoder(directory, dtype=dtype).images_per_batch
         alone, product_flops = products_alone(config, dtype, batch_size, n_cores)
-        contestants[f"{ALONE}, {dtype}"] = alone
-    timings = race(contestants, prepared, options.repeats)
+        candidates[f"{ALONE}, {dtype}"] = alone
+    timings = time_alternately(candidates, prepared, options.repeats)
     reference = reference_vectors(directory, paths)
 
     shown, rows = [], []
@@ -214,36 +211,36 @@ def bench(folder, options):
             flops = forward_flops(config, embed_dim, pooled_row_only=name.startswith("skclip"))
             share = f"{flops * timings[name].rate / rates[best]:.1%}"
             if name.startswith("skclip"):
-                what = f"{dtype}, executed FLOPs over time, of the matrix rate"
-                same = fidelity(timings[name].value, reference)
+                what = f"{dtype}, executed FLOPs per second, share of the matrix rate"
+                same = fidelity(timings[name].result, reference)
                 shown.append({"what": what, "share": share, "aim": aim, **same})
             rows.append(
                 {
                     **speed(name, timings[name], "images/s"),
-                    "executed GFLOP an image": f"{flops / 1e9:.2f}",
+                    "executed GFLOP per image": f"{flops / 1e9:.2f}",
                     "GFLOP/s": f"{flops * timings[name].rate / 1e9:.0f}",
-                    "of the matrix rate": share,
-                    **fidelity(timings[name].value, reference),
+                    "share of the matrix rate": share,
+                    **fidelity(timings[name].result, reference),
                 }
             )
         rate = product_flops * timings[f"{ALONE}, {dtype}"].rate
         rows.append(
             {
-                "contestant": f"{ALONE}, {dtype}",
+                "candidate": f"{ALONE}, {dtype}",
                 "GFLOP/s": f"{rate / 1e9:.0f}",
-                "of the matrix rate": f"{rate / rates[best]:.1%}",
+                "share of the matrix rate": f"{rate / rates[best]:.1%}",
             }
         )
         rows.append(
             {
-                "contestant": f"matrix rate, {dtype}: {best}",
+                "candidate": f"matrix rate, {dtype}: {best}",
                 "GFLOP/s": f"{rates[best] / 1e9:.0f}",
-                "of the matrix rate": "100.0%",
+                "share of the matrix rate": "100.0%",
             }
         )
     write_report(
         "forward",
-        f"The forward pass alone: {len(paths)} prepared pictures, ViT-B/32",
+        f"The forward pass alone: {len(paths)} prepared images, ViT-B/32",
         shown,
         notes=[medians(options)],
         sections=[
@@ -252,10 +249,10 @@ def bench(folder, options):
                 rows,
                 [
                     "The matrix rate is the best of `torch.nn.functional.linear` over the shapes "
-                    "of this model for 8, 32, 64 and 256 pictures and over the weights of all "
-                    "layers in turn, all cores in one call or each core in a call of its own. "
-                    "skclip's last block computes keys and values of all tokens and the rest of "
-                    "the pooled one alone, and only that is counted.",
+                    "of this model for 8, 32, 64 and 256 images and over the weights of all "
+                    "layers in turn, with all cores in one call or each core in a call of its own. "
+                    "skclip's last block computes keys and values for all tokens and everything "
+                    "else for the pooled token alone; only these operations are counted.",
                     HOW,
                 ],
             )

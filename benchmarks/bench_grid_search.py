@@ -1,9 +1,9 @@
-"""Grid search over pictures: with the embedding store, with embetter, with Pipeline(memory=).
+"""Grid search on images: with the embedding store, with Pipeline(memory=), with embetter.
 
     python benchmarks/bench_grid_search.py
 
-About 20 minutes on two cores; `--pictures 80 --peer-pictures 20 --candidates 2 --repeats 1` tries
-it out.
+About 20 minutes on two cores; `--images 80 --peer-images 20 --candidates 2 --repeats 1` is a quick
+trial.
 """
 
 import argparse
@@ -19,55 +19,19 @@ import numpy as np
 import torch
 from embetter.multi import ClipEncoder
 from embetter.vision import ImageLoader
+from images import save_drawings
 from joblib.externals.loky import get_reusable_executor
-from peers import save_vit
-from PIL import Image, ImageDraw
-from race import fidelity
+from models import save_vit
 from report import write_report
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
+from timing import fidelity
 
-from skclip import CLIPImageEmbedder
-from skclip.encode.cache.disk import EmbeddingStore
+from skclip import CLIPImageEmbedder, EmbeddingStore
 
-SHAPES = ("circle", "square", "triangle", "cross")
 N_FOLDS = 5
 N_WARM_UP = 40
-
-
-def save_drawings(folder, n_files, size=(640, 480)):
-    """Save coloured shapes on textured ground as JPEG; the shape is the class."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    paths, labels = [], []
-    for i in range(n_files):
-        ground = Image.fromarray(rng.integers(60, 196, (12, 16, 3), dtype=np.uint8))
-        image = ground.resize(size, Image.Resampling.BICUBIC)
-        shape = SHAPES[i % len(SHAPES)]
-        radius = int(rng.integers(100, 180))
-        x = int(rng.integers(radius, size[0] - radius))
-        y = int(rng.integers(radius, size[1] - radius))
-        draw_shape(ImageDraw.Draw(image), shape, x, y, radius, tuple(rng.integers(0, 256, 3)))
-        paths.append(str(folder / f"{i:05}.jpg"))
-        labels.append(shape)
-        image.save(paths[-1], quality=90)
-    return np.array(paths), np.array(labels)
-
-
-def draw_shape(draw, shape, x, y, radius, colour):
-    colour = tuple(map(int, colour))
-    left, top, right, bottom = x - radius, y - radius, x + radius, y + radius
-    if shape == "circle":
-        draw.ellipse((left, top, right, bottom), fill=colour)
-    elif shape == "square":
-        draw.rectangle((left, top, right, bottom), fill=colour)
-    elif shape == "triangle":
-        draw.polygon([(x, top), (left, bottom), (right, bottom)], fill=colour)
-    else:
-        third = radius // 3
-        draw.rectangle((left, y - third, right, y + third), fill=colour)
-        draw.rectangle((x - third, top, x + third, bottom), fill=colour)
 
 
 def search(estimator, X, y, options, n_jobs):
@@ -83,26 +47,26 @@ def classifier():
 
 @contextmanager
 def counting(embedder):
-    """Count the pictures that a class's `transform` gets in this process."""
+    """Count the images that a class's `transform` gets in this process."""
     counted, transform = [], embedder.transform
 
     @wraps(transform)
-    def noting(self, X, *arguments):
+    def count(self, X, *arguments):
         counted.append(len(X))
         return transform(self, X, *arguments)
 
-    embedder.transform = noting
+    embedder.transform = count
     try:
         yield counted
     finally:
         embedder.transform = transform
 
 
-class Contestants:
-    """Methods that embed and search, each from scratch.
+class Searches:
+    """The ways to embed and search that are compared, each a method that starts from scratch.
 
-    They return the fitted search and the number of pictures that passed the model, as far as this
-    process saw them.
+    They return the fitted search and how many images went through the model, as far as this process
+    can count them.
     """
 
     def __init__(self, directory, scratch, options):
@@ -113,7 +77,7 @@ class Contestants:
         self.vectors = None
 
     def fresh(self):
-        """Return a path of which nothing is left from a run before."""
+        """Return a path that no earlier run has used."""
         self.n_runs += 1
         return str(self.scratch / f"run-{self.n_runs}")
 
@@ -150,17 +114,17 @@ NAMES = {
 }
 
 
-def race(contestants, methods, X, y, settings, repeats):
-    """Time searches round-robin.
+def time_searches(searches, methods, X, y, settings, repeats):
+    """Time searches in turns.
 
     Parameters
     ----------
     settings : list of (n_jobs, are_running)
-        Whether the worker processes run beforehand, with their model loaded, or are started anew.
+        Whether the worker processes already run, with their model loaded, or are started anew.
 
     Returns
     -------
-    dict of (method, setting) to (median seconds, fitted search, embedded pictures)
+    dict of (method, setting) to (median seconds, fitted search, number of embedded images)
     """
     turns = [(method, setting) for setting in settings for method in methods]
     seconds = {turn: [] for turn in turns}
@@ -172,9 +136,9 @@ def race(contestants, methods, X, y, settings, repeats):
             gc.collect()
             get_reusable_executor().shutdown(wait=True)
             if are_running:
-                contestants.store(X[:N_WARM_UP], y[:N_WARM_UP], n_jobs)
+                searches.store(X[:N_WARM_UP], y[:N_WARM_UP], n_jobs)
             begin = time.perf_counter()
-            outcome[method, (n_jobs, are_running)] = getattr(contestants, method)(X, y, n_jobs)
+            outcome[method, (n_jobs, are_running)] = getattr(searches, method)(X, y, n_jobs)
             taken = time.perf_counter() - begin
             seconds[method, (n_jobs, are_running)].append(taken)
             torch.set_num_threads(n_threads)
@@ -190,26 +154,26 @@ def jobs(n_jobs, are_running):
 
 
 def settings_of(n_jobs):
-    """What `race` measures for each number of jobs."""
+    """Return the settings that are measured for each number of jobs."""
     pairs = [[(n, True), (n, False)] if n > 1 else [(1, False)] for n in n_jobs]
     return [setting for pair in pairs for setting in pair]
 
 
-def rows_of(results, n_pictures, against):
-    """One row a search, with its time over that of another method in the same setting."""
+def rows_of(results, n_images, against):
+    """Return one row per search, with its time over that of another method in the same setting."""
     rows = []
     for (method, setting), (seconds, found, embedded) in results.items():
         base = results[against, setting]
         scores = found.cv_results_["mean_test_score"] - base[1].cv_results_["mean_test_score"]
-        # the store and the ready vectors are counted in all processes
-        in_sight = setting[0] == 1 or method in ("ready", "store")
+        # with the other methods, worker processes are not counted
+        is_known = setting[0] == 1 or method in ("ready", "store")
         rows.append(
             {
                 "search": NAMES[method],
                 "processes": jobs(*setting),
                 "seconds": f"{seconds:.1f}",
-                f"times as long as {NAMES[against]}": f"{seconds / base[0]:.2f}",
-                "embeddings a picture": f"{embedded / n_pictures:.2f}" if in_sight else "the same",
+                f"time over {NAMES[against]}": f"{seconds / base[0]:.2f}",
+                "embeddings per image": f"{embedded / n_images:.2f}" if is_known else "not counted",
                 "best score": f"{found.best_score_:.3f}",
                 "largest difference of scores": f"{np.abs(scores).max():.4f}",
             }
@@ -220,24 +184,26 @@ def rows_of(results, n_pictures, against):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--peer-pictures", type=int, default=60)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--peer-images", type=int, default=60)
     parser.add_argument("--candidates", type=int, default=10)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--peer-jobs", type=int, nargs="+", default=[1])
     options = parser.parse_args()
-    n, few = options.pictures, options.peer_pictures
+    n, few = options.images, options.peer_images
     settings, peer_settings = settings_of(options.jobs), settings_of(options.peer_jobs)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         directory = save_vit(folder / "vit-b-32")
-        X, y = save_drawings(folder / "pictures", max(n, few))
-        contestants = Contestants(directory, folder, options)
-        CLIPImageEmbedder(directory).fit_transform(X[:64])  # the model is loaded from here on
-        results = race(contestants, ["ready", "store"], X[:n], y[:n], settings, options.repeats)
+        X, y = map(np.array, save_drawings(folder / "images", max(n, few)))
+        searches = Searches(directory, folder, options)
+        CLIPImageEmbedder(directory).fit_transform(X[:64])  # loads the model
+        results = time_searches(
+            searches, ["ready", "store"], X[:n], y[:n], settings, options.repeats
+        )
         _, found, _ = results["store", settings[0]]
-        same = fidelity(found.best_estimator_[0].transform(X[:n]), contestants.vectors)
-        peers = race(contestants, list(NAMES), X[:few], y[:few], peer_settings, 1)
+        same = fidelity(found.best_estimator_[0].transform(X[:n]), searches.vectors)
+        peers = time_searches(searches, list(NAMES), X[:few], y[:few], peer_settings, 1)
     task = f"{N_FOLDS} folds, {options.candidates} candidates"
     shown = []
     for setting in settings:
@@ -245,7 +211,7 @@ def main():
         what = "skclip with cache over (embedding once + search)"
         shown.append(
             {
-                "what": f"{n} pictures, {task}, {jobs(*setting)}: {what}",
+                "what": f"{n} images, {task}, {jobs(*setting)}: {what}",
                 "ratio of medians": f"{ratio:.3f}",
                 "aim": "at most 1.15",
                 **same,
@@ -257,32 +223,33 @@ def main():
             what = f"{NAMES[method]} over skclip with cache"
             shown.append(
                 {
-                    "what": f"{few} pictures, {task}, {jobs(*setting)}: {what}",
+                    "what": f"{few} images, {task}, {jobs(*setting)}: {what}",
                     "ratio of medians": f"{ratio:.1f}",
                 }
             )
     write_report(
         "grid_search",
-        "Grid search over pictures, ViT-B/32 in float32",
+        "Grid search on images, ViT-B/32 in float32",
         shown,
         notes=[
             f"JPEG files of 640x480, `make_pipeline(embedder, LogisticRegression())`, {task} and "
-            "the last fit. Every search begins with an empty store. Workers that are started anew "
-            "import their libraries and load their model within the time; those of ready vectors "
-            "need no model. Fidelity is that of vectors from the store to vectors computed."
+            "the final fit. Every search starts with an empty store. For workers that are started "
+            "anew, the time includes importing the libraries and loading the model; those that get "
+            "ready vectors need no model. Fidelity compares vectors from the store with computed "
+            "ones."
         ],
         sections=[
             (
-                f"{n} pictures, medians of {options.repeats} interleaved runs",
+                f"{n} images, medians of {options.repeats} alternating runs",
                 rows_of(results, n, "ready"),
                 [],
             ),
             (
-                f"{few} pictures, one run each",
+                f"{few} images, one run each",
                 rows_of(peers, few, "store"),
                 [
-                    "Fewer pictures, so that every embedding could be made and nothing scaled up. "
-                    "embetter's vectors are not of unit length, hence its other scores."
+                    "Fewer images, so that every embedding could be computed and no figure is "
+                    "extrapolated. embetter's vectors are not of unit length, so its scores differ."
                 ],
             ),
         ],

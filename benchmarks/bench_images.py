@@ -1,8 +1,8 @@
-"""JPEG files to embeddings, and large photographs: skclip and its peers.
+"""Embed JPEG files, among them large photographs, with skclip and its peers.
 
     python benchmarks/bench_images.py [--parts files large]
 
-About half an hour on two cores; `--files 32 --large-files 8 --repeats 1` tries it out.
+About half an hour on two cores; `--files 32 --large-files 8 --repeats 1` is a quick trial.
 """
 
 import argparse
@@ -10,39 +10,29 @@ import sys
 import tempfile
 from pathlib import Path
 
+from images import save_photographs
+from models import fast_processor, save_vit, slow_processor
 from peers import (
     DTYPES,
     HOW,
     OWN_DTYPES,
     embetter_images,
-    fast_processor,
     open_clip_images,
     reference_vectors,
-    save_photographs,
-    save_vit,
     sentence_transformers_images,
     skclip_images,
-    slow_processor,
     transformers_images,
 )
-from race import (
-    medians,
-    race,
-    ratio_row,
-    spread,
-    table_rows,
-)
 from report import write_report
-
-from skclip.checkpoints.load import load_checkpoint
+from timing import medians, ratio_row, spread, table_rows, time_alternately
 
 SMALL_VIT = {"width": 192, "layers": 6, "heads": 3, "embed_dim": 192}  # 2.7 million weights
 LARGE_BATCH = 4
 BY_HAND = "draft by hand"
 
 
-def file_contestants(directory, dtype):
-    """All libraries that read the directory, skclip first."""
+def file_candidates(directory, dtype):
+    """Return all libraries that read the directory, skclip first."""
     return {
         f"skclip, {dtype}": skclip_images(directory, dtype),
         f"skclip, exact preprocessing, {dtype}": skclip_images(directory, dtype, "exact"),
@@ -68,10 +58,10 @@ def peers_of(timings, dtype):
 def bench_files(folder, options):
     paths = save_photographs(folder / "photographs", options.files)
     directory = save_vit(folder / "vit-b-32")
-    contestants = {}
+    candidates = {}
     for dtype in options.dtypes:
-        contestants |= file_contestants(directory, dtype)
-    timings = race(contestants, paths, options.repeats)
+        candidates |= file_candidates(directory, dtype)
+    timings = time_alternately(candidates, paths, options.repeats)
     reference = reference_vectors(directory, paths)
     shown = []
     if "float32" in options.dtypes:
@@ -96,9 +86,9 @@ def bench_files(folder, options):
         notes=[medians(options)],
         sections=[
             (
-                "All contestants, fastest first",
+                "All candidates, fastest first",
                 table_rows(timings, options.dtypes, reference),
-                [HOW, f"Mean cosine of different pictures: {spread(reference):.3f}."],
+                [HOW, f"Mean cosine of different images: {spread(reference):.3f}."],
             )
         ],
     )
@@ -107,12 +97,12 @@ def bench_files(folder, options):
 # Large photographs --------------------------------------------------------------------------------
 
 
-def large_contestants(directory):
-    return file_contestants(directory, "float32") | open_clip_large(directory)
+def large_candidates(directory):
+    return file_candidates(directory, "float32") | open_clip_large(directory)
 
 
-def tiny_contestants():
-    """The bundled model, a small ResNet, which only open_clip reads too."""
+def tiny_candidates():
+    """Return the candidates for the bundled model, a small ResNet that only open_clip reads too."""
     ours = {
         "skclip, float32": skclip_images("skclip/tiny", "float32"),
         "skclip, exact preprocessing, float32": skclip_images("skclip/tiny", "float32", "exact"),
@@ -121,16 +111,15 @@ def tiny_contestants():
 
 
 def open_clip_large(source):
-    """open_clip in batches small enough that two workers have something to do, and by hand."""
-    size = load_checkpoint(source).preprocess.image_size
-    contestants = {
+    """Return open_clip, in batches small enough to keep two workers busy, and with `draft`."""
+    candidates = {
         f"open_clip, workers: {workers}, float32": open_clip_images(
             source, "float32", workers, batch_size=LARGE_BATCH
         )
         for workers in (0, 1, 2)
     }
-    by_hand = open_clip_images(source, "float32", 2, batch_size=LARGE_BATCH, draft=2 * size)
-    return contestants | {f"open_clip, workers: 2, {BY_HAND}, float32": by_hand}
+    by_hand = open_clip_images(source, "float32", 2, batch_size=LARGE_BATCH, use_draft=True)
+    return candidates | {f"open_clip, workers: 2, {BY_HAND}, float32": by_hand}
 
 
 def bench_large(folder, options):
@@ -138,25 +127,25 @@ def bench_large(folder, options):
     small = save_vit(folder / "vit-32", **SMALL_VIT, image_size=32, patch_size=8)
     usual = save_vit(folder / "vit-224", **SMALL_VIT, image_size=224, patch_size=32)
     shown, sections = [], []
-    for title, source, contestants in (
-        ("ViT of the size of skclip/tiny, 32 pixels", small, large_contestants(small)),
-        ("skclip/tiny itself (a ResNet), 32 pixels", "skclip/tiny", tiny_contestants()),
-        ("ViT of the size of skclip/tiny, 224 pixels", usual, large_contestants(usual)),
+    for title, source, candidates in (
+        ("ViT of the size of skclip/tiny, 32 pixels", small, large_candidates(small)),
+        ("skclip/tiny itself (a ResNet), 32 pixels", "skclip/tiny", tiny_candidates()),
+        ("ViT of the size of skclip/tiny, 224 pixels", usual, large_candidates(usual)),
     ):
         print(title, file=sys.stderr)
-        timings = race(contestants, paths, options.repeats, warm_up=4)
+        timings = time_alternately(candidates, paths, options.repeats, warm_up=4)
         peers = peers_of(timings, "float32")
         as_they_come = [name for name in peers if BY_HAND not in name]
         ours = "skclip, float32"
         reference = reference_vectors(source, paths)
         for what, names, aim in (
             (f"{title}: best peer", as_they_come, "at least 2"),
-            (f"{title}: best peer, {BY_HAND} among them", peers, ""),
+            (f"{title}: best peer, including {BY_HAND}", peers, ""),
         ):
             shown.append(ratio_row(what, timings, ours, names, aim, reference))
         rows = table_rows(timings, ["float32"], reference)
         sections.append(
-            (title, rows, [f"Mean cosine of different pictures: {spread(reference):.3f}."])
+            (title, rows, [f"Mean cosine of different images: {spread(reference):.3f}."])
         )
     write_report(
         "images_large",
@@ -164,8 +153,9 @@ def bench_large(folder, options):
         shown,
         notes=[
             medians(options),
-            "Decoding is most of the work here. By hand, Pillow's `draft` lets the JPEG decoder "
-            "shrink a picture to no less than twice the model's size before it is resized.",
+            "Decoding is most of the work here. Draft by hand means that the user calls Pillow's "
+            "`draft`, with which the JPEG decoder shrinks an image to no less than twice the "
+            "model's size before it is resized.",
             HOW,
         ],
         sections=sections,

@@ -1,9 +1,9 @@
-"""What an import costs: seconds and peak memory of fresh processes, skclip and its peers.
+"""What importing skclip and its peers costs: seconds and peak memory of fresh processes.
 
     python benchmarks/bench_import.py
 
-About ten minutes. This process itself imports next to nothing, since a child's peak begins at its
-parent's.
+About ten minutes. This process itself imports very little, because the peak memory of a child
+process counts from that of its parent.
 """
 
 import argparse
@@ -31,14 +31,14 @@ STATEMENTS = (
 
 
 def run(statement):
-    """Return the seconds and the peak megabytes of a process that does nothing else."""
+    """Return the seconds and the peak megabytes of a process that only runs the statement."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", statement])
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{statement!r} ended with {process.returncode}")
+        raise RuntimeError(f"{statement!r} failed with exit status {process.returncode}")
     return seconds, usage.ru_maxrss / 1024
 
 
@@ -52,7 +52,7 @@ def main():
         start = repeat % len(STATEMENTS)
         for statement in STATEMENTS[start:] + STATEMENTS[:start]:
             taken, peak = run(statement)
-            if repeat:  # the first round fills the disk's cache
+            if repeat:  # the first round only fills the disk cache
                 seconds[statement].append(taken)
                 megabytes[statement].append(peak)
     median = {statement: statistics.median(seconds[statement]) for statement in STATEMENTS}
@@ -76,10 +76,10 @@ def main():
         "aim": "at most 1.1",
     }
     note = (
-        f"Medians of {options.repeats} interleaved fresh processes after one round that is not "
-        "counted, start and end of the interpreter included. skclip's names are looked up on "
-        "first use, so the import alone is little more than the interpreter; torch comes with "
-        "the first name that needs it."
+        f"Medians of {options.repeats} alternating fresh processes after one round that is not "
+        "counted, start and end of the interpreter included. skclip's names are resolved on "
+        "first use, so the import alone takes little more than the interpreter; torch is imported "
+        "with the first name that needs it."
     )
     write_report(
         "import", "What an import costs", [shown], notes=[note], sections=[("Processes", rows, [])]

@@ -1,8 +1,8 @@
-"""Peak memory of embedding many JPEG files against few.
+"""Peak memory of embedding many JPEG files, compared with few.
 
     python benchmarks/bench_memory.py
 
-Each size runs in a process of its own; the peak is the operating system's figure for it.
+Each number of files is embedded in a process of its own, whose peak the operating system reports.
 """
 
 import argparse
@@ -13,16 +13,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from images import save_color_fields
 from report import write_report
-
-
-def write_photographs(folder, n_files):
-    rng = np.random.default_rng(0)
-    small = rng.integers(0, 256, (n_files, 6, 8, 3), dtype=np.uint8)
-    for i, pixels in enumerate(small):
-        image = Image.fromarray(pixels).resize((640, 480), Image.Resampling.BICUBIC)
-        image.save(folder / f"{i:05}.jpg", quality=90)
 
 
 def peak_megabytes(folder, n_files, model):
@@ -50,7 +42,7 @@ def main():
         folder, n_files, model = options.measure
         return measure(folder, int(n_files), model)
     with tempfile.TemporaryDirectory() as folder:
-        write_photographs(Path(folder), max(options.sizes))
+        save_color_fields(Path(folder), max(options.sizes))
         rows = []
         for n_files in options.sizes:
             peaks = [peak_megabytes(folder, n_files, options.model) for _ in range(options.repeats)]

@@ -1,8 +1,9 @@
-"""The embedding store: speed and size against LMDB and diskcache; processes, kills, flipped bytes.
+"""The embedding store: speed and size beside LMDB and diskcache, and what damage does to it.
 
     python benchmarks/bench_store.py
 
-About 8 minutes and 6 GB of disk at a time; `--vectors 50000 --kills 5 --flips 20` tries it out.
+About 8 minutes and 6 GB of disk at a time; `--vectors 50000 --kills 5 --flips 20` is a quick
+trial.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from report import write_report
 
-from skclip.encode.cache.disk import EmbeddingStore
+from skclip import EmbeddingStore
 
 WIDTH = 512
 BATCH = 256  # rows of one put
@@ -161,11 +162,11 @@ def rounded(rate):
     return f"{float(f'{rate:.3g}'):,.0f}"
 
 
-# ---- what must never happen
+# Wrong vectors must never be returned -----------------------------------------------------------
 
 
 def vectors_of(keys):
-    """What the keys stand for; so that a wrong vector is known wherever it turns up."""
+    """Compute the vectors that belong to keys from the keys, so that a wrong one is noticed."""
     words = np.frombuffer(b"".join(keys), "<u4").reshape(len(keys), 4)
     words = np.tile(words, (1, WIDTH // 4)) ^ np.arange(WIDTH, dtype="<u4") << 9
     return (words >> 8).astype(np.float32)  # 24 bits, which float32 holds
@@ -181,7 +182,7 @@ def checked(session, keys):
 
 
 def embed(session, keys, batch_size, computed):
-    """Compute what is missing, as an embedder does; return the number of wrong vectors."""
+    """Compute missing vectors, as an embedder does; return the number of wrong vectors found."""
     missing, wrong = set(keys), 0
     while missing:
         batch = random.sample(sorted(missing), min(batch_size, len(missing)))
@@ -197,7 +198,10 @@ def embed(session, keys, batch_size, computed):
 
 
 def share(folder):
-    """One of several processes with the same keys: prints wrong vectors and what it computed."""
+    """Work as one of several processes with the same keys.
+
+    Prints the number of wrong vectors, and the keys whose vectors were computed here.
+    """
     computed = Counter()
     with EmbeddingStore(folder).session() as session:
         wrong = embed(session, SHARED, 100, computed)
@@ -205,7 +209,7 @@ def share(folder):
 
 
 def work_until_killed(folder):
-    store = EmbeddingStore(folder, max_bytes=8 * 2**20)  # so that it evicts all the time
+    store = EmbeddingStore(folder, max_bytes=8 * 2**20)  # small enough that it evicts all the time
     print("ready", flush=True)
     while True:
         with store.session() as session:
@@ -229,7 +233,7 @@ def run_eight(folder):
         "what": f"8 processes, the same {len(SHARED):,} keys, shuffled",
         "wrong vectors returned": sum(int(output[0]) for output in outputs),
         "also": f"computed: {len(computed):,} keys, {computed.total() - len(computed)} of them "
-        f"twice; {seconds:.1f} s, starting included",
+        f"twice; {seconds:.1f} s, including the start of the processes",
     }
 
 
@@ -241,7 +245,7 @@ def run_kills(folder, n_kills):
         for process in pair:
             process.stdout.readline()
         time.sleep(random.Random(i).uniform(0, 0.5))
-        # alternately one of them, so that the other goes on in its place, and both
+        # in turns one of them, so that the other has to take over, and both
         for process in pair[: 1 + i % 2]:
             process.send_signal(signal.SIGKILL)
         if not i % 2:
@@ -257,10 +261,10 @@ def run_kills(folder, n_kills):
             )
         rebuilt += len(caught)
     return {
-        "what": f"{n_kills} times kill -9 of one or both of two busy processes",
+        "what": f"one or both of two busy processes killed by `kill -9`, {n_kills} times",
         "wrong vectors returned": wrong,
         "also": f"rebuilt {rebuilt} times; {store.cache_info().entries:,} entries at the end; the "
-        "claims of the dead were free at once",
+        "claims of killed processes could be taken at once",
     }
 
 
@@ -291,7 +295,7 @@ def run_flips(folder, n_flips):
         "what": f"{n_flips:,} files with one flipped byte",
         "wrong vectors returned": wrong,
         "also": f"vectors dropped in {noticed['dropped']:,}, the store rebuilt in "
-        f"{noticed['rebuilt']:,}, all vectors right in {noticed['harmless']:,}",
+        f"{noticed['rebuilt']:,}, all vectors intact in {noticed['harmless']:,}",
     }
 
 
@@ -315,7 +319,7 @@ def main():
     ):
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measure(engine, n, Path(folder), options.repeats))
-        os.sync()  # what one has left to write is not the next one's
+        os.sync()  # so that delayed writes do not slow down the next store
     safety = []
     for part, *arguments in ((run_eight,), (run_kills, options.kills), (run_flips, options.flips)):
         with tempfile.TemporaryDirectory() as folder:
@@ -325,12 +329,12 @@ def main():
         f"The embedding store: float32 vectors of {WIDTH}",
         rows,
         notes=[
-            f"Rows per second. Writing in batches of {BATCH}; looking up {LOOKED_UP:,} keys, all "
-            f"there, medians of {options.repeats}. skclip verifies a checksum of every row it "
-            "returns, the others do not. diskcache is measured with fewer vectors; "
-            "LMDB and diskcache have neither claims nor, for LMDB, eviction."
+            f"Rows per second. Vectors are written in batches of {BATCH}; {LOOKED_UP:,} keys, all "
+            f"of them stored, are looked up, medians of {options.repeats}. skclip verifies a "
+            "checksum of every row that it returns, the others do not. diskcache is measured with "
+            "fewer vectors. Neither LMDB nor diskcache has claims, and LMDB has no eviction."
         ],
-        sections=[("What must never happen", safety, [])],
+        sections=[("Wrong vectors must never be returned", safety, [])],
     )
 
 

@@ -1,8 +1,9 @@
-"""Short prompts to embeddings, and a zero-shot head of many templates: skclip and its peers.
+"""Embed short prompts, and make a zero-shot head of many templates, with skclip and its peers.
 
     python benchmarks/bench_texts.py
 
-About half an hour on two cores; `--texts 200 --slow-texts 64 --classes 4 --repeats 1` tries it out.
+About half an hour on two cores; `--texts 200 --slow-texts 64 --classes 4 --repeats 1`
+is a quick trial.
 """
 
 import argparse
@@ -14,100 +15,23 @@ import numpy as np
 import open_clip
 import torch
 import transformers
+from models import save_vit
 from peers import (
     DTYPES,
     OWN_DTYPES,
     chunks,
     open_clip_model,
     pooled,
-    save_vit,
     sentence_transformer,
     transformers_model,
 )
-from race import (
-    fidelity,
-    race,
-    ratio_row,
-    spread,
-    table_rows,
-)
+from prompts import LONGEST, NOUNS, SHORTEST, make_prompts, make_templates
 from report import write_report
+from timing import fidelity, ratio_row, spread, table_rows, time_alternately
 
 import skclip
 
 REFERENCE = "transformers, padded to the longest, sorted, float32"
-SHORTEST, LONGEST = 4, 14  # tokens, start and end token included
-
-NOUNS = """apple balloon basket bear bench bicycle bird boat book bottle bridge bus butterfly cake
-camera candle car castle cat chair clock cloud coat cow crab cup desk dog dolphin door dress drum
-duck elephant fence fish flag flower fork fox frog garden giraffe glove guitar hammer hat horse
-house island jacket kettle key kite ladder lamp lemon lion mirror monkey mountain mushroom owl
-panda pear piano pillow plate pumpkin rabbit ring river robot rocket sailor shoe snail spoon
-squirrel statue sweater table teapot telephone tiger tower train tree truck turtle umbrella vase
-violin wagon whale wheel window wolf zebra""".split()
-ADJECTIVES = """ancient black blue bright broken brown colourful dark dusty empty frozen golden
-green grey heavy huge little metal modern narrow old orange painted pink plastic purple red round
-shiny silver sleeping small soft striped tall tiny wet white wooden yellow""".split()
-PLACES = "beach field forest garden kitchen market meadow museum park room street village".split()
-FORMS = """{a} {n}
-a {a} {n}
-the {n}
-a photo of a {n}
-a photo of a {a} {n}
-{n} and {m}
-a {n} in the {p}
-a picture of the {a} {n} in a {p}
-{a} {n} beside a {b} {m}
-two {a} {n}s
-a close view of a {n}
-the {a} {n} is standing near the {b} {m}
-someone holding a {a} {n}
-a drawing of a {n} and a {m}
-my {n} in the {p} at night
-many {n}s and one {a} {m}
-a photo of the {a} {n} left of the {b} {m}
-a picture of the {a} {n} behind the {b} {m} at night""".splitlines()
-
-QUALITIES = """blurry bright clear colourful cropped dark faded fine grainy hidden large nice old
-plain sharp small strange tidy tilted wide""".split()
-MEDIA = """painting drawing sculpture sticker cartoon rendering model toy print pencil_sketch
-embroidery mosaic poster silhouette snapshot""".split()
-OTHERS = """a {}.
-the {}.
-here stands a {}.
-one {} among others.
-many {} in a picture.
-this shows the {}.
-a photo taken of a {} from far away.
-someone's photo of their {}.
-a {} as seen at night.
-a {} in front of a plain wall.""".splitlines()
-
-
-def make_prompts(n_texts):
-    """Return distinct prompts, some that begin alike as templates do and some that do not."""
-    tokenizer = open_clip.tokenizer.SimpleTokenizer()
-    rng = np.random.default_rng(0)
-    prompts = {}
-    while len(prompts) < n_texts:
-        n, m = rng.choice(NOUNS, 2, replace=False)
-        a, b = rng.choice(ADJECTIVES, 2, replace=False)
-        form = rng.choice(FORMS)
-        text = form.format(a=a, b=b, n=n, m=m, p=rng.choice(PLACES))
-        tokens = tokenizer.encode(text)
-        if SHORTEST <= len(tokens) + 2 <= LONGEST:
-            prompts[text] = tokens
-    return prompts
-
-
-def make_templates():
-    """Return 80 templates in the manner of the paper's ensemble."""
-    templates = [f"a {quality} photo of {a} {{}}." for quality in QUALITIES for a in ("a", "the")]
-    media = [medium.replace("_", " ") for medium in MEDIA]
-    templates += [f"a {medium} of {a} {{}}." for medium in media for a in ("a", "the")]
-    return templates + OTHERS
-
-
 # Texts to vectors, as users of each library write it ----------------------------------------------
 
 
@@ -147,10 +71,16 @@ def sentence_transformers_texts(directory, dtype):
     return partial(encode, show_progress_bar=False)
 
 
-def text_contestants(directory, dtype):
+def skclip_texts(directory, dtype):
+    encoder = skclip.load_encoder(directory, dtype=dtype)
+    # the peers do not normalize either
+    return partial(skclip.embed_texts, encoder, normalize=False)
+
+
+def text_candidates(directory, dtype):
     longest = partial(transformers_texts, directory, dtype, padding="longest")
     return {
-        f"skclip, {dtype}": skclip.load_encoder(directory, dtype=dtype).encode_texts,
+        f"skclip, {dtype}": skclip_texts(directory, dtype),
         f"sentence-transformers, {dtype}": sentence_transformers_texts(directory, dtype),
         f"transformers, padded to the longest, sorted, {dtype}": longest(sort=True),
         f"transformers, padded to the longest, {dtype}": longest(),
@@ -163,11 +93,11 @@ def text_contestants(directory, dtype):
 
 def bench_prompts(directory, options):
     prompts = make_prompts(options.texts)
-    contestants = {}
+    candidates = {}
     for dtype in options.dtypes:
-        contestants |= text_contestants(directory, dtype)
-    fewer = dict.fromkeys([name for name in contestants if "to 77" in name], options.slow_texts)
-    timings = race(contestants, list(prompts), options.repeats, fewer=fewer)
+        candidates |= text_candidates(directory, dtype)
+    fewer = dict.fromkeys([name for name in candidates if "to 77" in name], options.slow_texts)
+    timings = time_alternately(candidates, list(prompts), options.repeats, fewer=fewer)
     reference = transformers_texts(directory, "float32", padding="longest", sort=True)(
         list(prompts)
     )
@@ -193,10 +123,10 @@ def about(prompts, reference):
     n_tokens = sum(map(len, prompts.values()))
     return (
         f"{len(prompts)} distinct prompts of {SHORTEST} to {LONGEST} tokens, start and end token "
-        f"included; of their {n_tokens} words' tokens {len(prefixes)} stand behind different "
-        "beginnings. What is padded to 77 tokens got the first of the same prompts, since there "
-        f"every text costs the same. The reference is {REFERENCE}; mean cosine of different "
-        f"prompts: {spread(reference):.3f}."
+        f"included. Without these two they have {n_tokens} tokens together, and {len(prefixes)} "
+        "different prefixes. Candidates that pad to 77 tokens got only the first of the prompts, "
+        f"since every text costs them the same. The reference is {REFERENCE}; mean cosine of "
+        f"different prompts: {spread(reference):.3f}."
     )
 
 
@@ -226,21 +156,21 @@ def bench_head(directory, options):
     templates = make_templates()
     classes = sorted(NOUNS)[: options.classes]
     ours, peer = "skclip", "open_clip, build_zero_shot_classifier"
-    contestants = {
+    candidates = {
         ours: skclip_head(directory, templates),
         peer: open_clip_head(directory, templates),
     }
-    # three, since two classes have one row of weights
-    timings = race(contestants, classes, options.head_repeats, warm_up=3)
-    reference = timings[peer].value
+    # three, because a classifier of two classes has a single row of weights
+    timings = time_alternately(candidates, classes, options.head_repeats, warm_up=3)
+    reference = timings[peer].result
     what = f"{len(templates)} templates, {len(classes)} classes, float32"
     shown = ratio_row(what, timings, ours, [peer], "at least 10", reference)
     rows = [
         {
-            "contestant": name,
+            "candidate": name,
             "seconds": f"{timing.median:.2f}",
             "prompts/s": f"{timing.rate * len(templates):.1f}",
-            **fidelity(timing.value, reference),
+            **fidelity(timing.result, reference),
         }
         for name, timing in timings.items()
     ]
@@ -265,8 +195,8 @@ def main():
         f"{options.texts} prompts, and a zero-shot head, ViT-B/32",
         [*shown, head],
         notes=[
-            f"Medians of {options.repeats} interleaved runs ({options.head_repeats} of the head) "
-            "after a short one that is not counted. Weights are random, the same for all."
+            f"Medians of {options.repeats} alternating runs ({options.head_repeats} of the head) "
+            "after a short one that is not counted. All candidates have the same random weights."
         ],
         sections=[
             ("Prompts, fastest first", rows, [note]),

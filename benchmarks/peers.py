@@ -1,11 +1,10 @@
-"""What the benchmarks share: models, pictures, and the peers as their users write them.
+"""The peers, used as their users write it, and skclip beside them.
 
-Every contestant gets the same weights, read from one directory in Hugging Face's layout.
+All of them get the same weights, read from one directory in Hugging Face's layout.
 """
 
-import json
 import os
-from pathlib import Path
+from functools import partial
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -23,126 +22,16 @@ import skclip
 from skclip.checkpoints.formats import openai
 from skclip.checkpoints.load import load_checkpoint
 
-transformers.utils.logging.disable_progress_bar()
-transformers.logging.set_verbosity_error()
-
-BATCH_SIZE = 32  # sentence-transformers' own; on a CPU it matters little
+BATCH_SIZE = 32  # the default of sentence-transformers; it matters little on a CPU
 DTYPES = ("float32", "bfloat16")
-# without instructions for it bfloat16 is emulated, at a fraction of the speed
+# a processor without bfloat16 instructions emulates it, at a fraction of the speed
 OWN_DTYPES = DTYPES if "bf16" in (cpu_info("flags") or "") else DTYPES[:1]
 REFERENCE = "open_clip, workers: 0, float32"
 HOW = (
     "The reference is OpenAI's recipe in float32: Pillow decodes, torchvision resizes and crops "
-    f"Pillow's pictures ({REFERENCE}). Cosines are between vectors of one picture; the centred one "
-    "after the reference's mean is taken from both."
+    f"Pillow's images ({REFERENCE}). Cosines are between vectors of the same image; for the "
+    "centered cosine the reference's mean is subtracted from both."
 )
-
-
-# Models -------------------------------------------------------------------------------------------
-
-
-def save_vit(directory, **sizes):
-    """Save a CLIP with random weights, ViT-B/32 by default, with OpenAI's vocabulary.
-
-    Parameters
-    ----------
-    directory : Path
-    **sizes : int
-        ``image_size``, ``patch_size``, ``width``, ``layers``, ``heads`` and ``embed_dim`` of the
-        image tower; another one than ViT-B/32's comes with a text tower of one layer.
-    """
-    torch.manual_seed(0)
-    size = sizes.get("image_size", 224)
-    config = transformers.CLIPConfig()
-    if sizes:
-        width = sizes["width"]
-        vision = {
-            "image_size": size,
-            "patch_size": sizes["patch_size"],
-            "hidden_size": width,
-            "intermediate_size": 4 * width,
-            "num_hidden_layers": sizes["layers"],
-            "num_attention_heads": sizes["heads"],
-        }
-        text = {
-            "hidden_size": 64,
-            "intermediate_size": 256,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 1,
-        }
-        config = transformers.CLIPConfig(
-            text_config=text, vision_config=vision, projection_dim=sizes["embed_dim"]
-        )
-    directory.mkdir(parents=True, exist_ok=True)
-    transformers.CLIPModel(config).save_pretrained(directory)
-    slow_processor(
-        size={"shortest_edge": size}, crop_size={"height": size, "width": size}
-    ).save_pretrained(directory)
-    _save_openai_vocabulary(directory)
-    return directory
-
-
-def _save_openai_vocabulary(directory):
-    # open_clip ships the vocabulary; only the two special tokens have other names here
-    source = open_clip.tokenizer.SimpleTokenizer()
-    start, end = "<|startoftext|>", "<|endoftext|>"
-    symbols = [*list(source.encoder)[:-2], start, end]
-    vocabulary = {symbol: i for i, symbol in enumerate(symbols)}
-    merges = [" ".join(pair) for pair in source.bpe_ranks]
-    special = {"bos_token": start, "eos_token": end, "pad_token": end, "unk_token": end}
-    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, **special}
-    (directory / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    (directory / "merges.txt").write_text(
-        "\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8"
-    )
-    (directory / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-
-
-# Pictures -----------------------------------------------------------------------------------------
-
-BUNDLED = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg")
-BUNDLED += ("motorcycle_left.png", "ihc.png", "retina.jpg")
-
-
-def save_photographs(folder, n_files, size=(640, 480)):
-    """Save varied crops of scikit-image's photographs as JPEG, with some of cameras' grain."""
-    import skimage
-
-    data = Path(skimage.__file__).parent / "data"
-    sources = [Image.open(data / name).convert("RGB") for name in BUNDLED]
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    grain = rng.normal(0, 3, (size[1] + 64, size[0] + 64, 1)).astype(np.float32)
-    paths = []
-    for i in range(n_files):
-        source = sources[i % len(sources)]
-        height = rng.uniform(0.5, 1) * min(source.height, source.width * size[1] / size[0])
-        width = height * size[0] / size[1]
-        left = rng.uniform(0, source.width - width)
-        top = rng.uniform(0, source.height - height)
-        crop = source.resize(
-            size, Image.Resampling.BICUBIC, (left, top, left + width, top + height)
-        )
-        if rng.random() < 0.5:
-            crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        pixels = np.asarray(crop, dtype=np.float32) * rng.uniform(0.6, 1.2, 3).astype(np.float32)
-        y, x = rng.integers(0, 64, 2)
-        pixels += grain[y : y + size[1], x : x + size[0]]
-        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-        paths.append(str(folder / f"{i:05}.jpg"))
-        image.save(paths[-1], quality=90)
-    return paths
-
-
-# Images to vectors, as users of each library write it ---------------------------------------------
-
-# transformers 5 names the Pillow processor, transformers 4 the fast one
-if hasattr(transformers, "CLIPImageProcessorPil"):
-    slow_processor = transformers.CLIPImageProcessorPil
-    fast_processor = transformers.CLIPImageProcessor
-else:
-    slow_processor = transformers.CLIPImageProcessor
-    fast_processor = transformers.CLIPImageProcessorFast
 
 
 def chunks(items, size=BATCH_SIZE):
@@ -157,8 +46,8 @@ def transformers_images(directory, dtype, processor):
     def embed(paths):
         vectors = []
         for batch in chunks(paths):
-            pictures = [Image.open(path).convert("RGB") for path in batch]
-            pixels = processor(images=pictures, return_tensors="pt")["pixel_values"]
+            images = [Image.open(path).convert("RGB") for path in batch]
+            pixels = processor(images=images, return_tensors="pt")["pixel_values"]
             features = model.get_image_features(pixel_values=pixels.to(model.dtype))
             vectors.append(pooled(features))
         return torch.cat(vectors).float().numpy()
@@ -210,8 +99,11 @@ def open_clip_model(source, dtype):
     return model.to(getattr(torch, dtype)).eval(), transform
 
 
-class Pictures(Dataset):
-    """Files as open_clip's preprocessing gives them; `draft` lets Pillow decode smaller."""
+class ImageFiles(Dataset):
+    """Image files, prepared by open_clip's preprocessing.
+
+    With `draft`, Pillow may decode a JPEG file at a smaller size, of at least `draft` pixels.
+    """
 
     def __init__(self, paths, transform, dtype, draft=None):
         self.paths = paths
@@ -229,13 +121,14 @@ class Pictures(Dataset):
         return self.transform(image).to(self.dtype)
 
 
-def open_clip_images(source, dtype, workers, draft=None, batch_size=BATCH_SIZE):
+def open_clip_images(source, dtype, workers, *, use_draft=False, batch_size=BATCH_SIZE):
     model, transform = open_clip_model(source, dtype)
+    draft = 2 * int(np.max(model.visual.image_size)) if use_draft else None
 
     @torch.inference_mode()
     def embed(paths):
-        pictures = Pictures(paths, transform, dtype, draft)
-        loader = DataLoader(pictures, batch_size=batch_size, num_workers=workers)
+        files = ImageFiles(paths, transform, dtype, draft)
+        loader = DataLoader(files, batch_size=batch_size, num_workers=workers)
         return torch.cat([model.encode_image(pixels) for pixels in loader]).float().numpy()
 
     return embed
@@ -262,7 +155,9 @@ def embetter_images(directory, dtype):
 
 
 def skclip_images(source, dtype, preprocess="fast"):
-    return skclip.load_encoder(source, dtype=dtype, preprocess=preprocess).encode_images
+    encoder = skclip.load_encoder(source, dtype=dtype, preprocess=preprocess)
+    # the peers do not normalize either
+    return partial(skclip.embed_images, encoder, normalize=False)
 
 
 def reference_vectors(source, paths):

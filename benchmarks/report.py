@@ -1,4 +1,4 @@
-"""Tables on the screen and in benchmarks/results/, with machine, threads and versions."""
+"""Print tables and write them to benchmarks/results/, with machine, threads and versions."""
 
 import importlib.metadata
 import os
@@ -25,8 +25,8 @@ PACKAGES = (
 FLAGS = ("avx512f", "avx512_bf16", "amx_bf16")
 
 
-def write_report(name, title, rows, *, notes=(), sections=()):
-    """Write ``results/<name>.md``.
+def write_report(name, title, rows, *, notes=(), sections=(), save=True):
+    """Print a report and write it to ``results/<name>.md``.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ def write_report(name, title, rows, *, notes=(), sections=()):
         Paragraphs below the first table.
     sections : sequence of (heading, rows, notes), default=()
         Further tables.
+    save : bool, default=True
+        False only prints the report.
     """
     lines = [f"# {title}", "", *table(rows), *paragraphs(notes)]
     for heading, more_rows, more_notes in sections:
@@ -46,6 +48,8 @@ def write_report(name, title, rows, *, notes=(), sections=()):
     lines += ["", "Versions: Python " + platform.python_version() + versions() + "."]
     text = "\n".join(lines) + "\n"
     print(text)
+    if not save:
+        return
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
@@ -68,7 +72,7 @@ def processor():
 
 
 def flags():
-    """Whether the processor multiplies bfloat16 itself; without, bfloat16 is emulated and slow."""
+    """Say which bfloat16 instructions the processor has; without any, bfloat16 is slow."""
     found = cpu_info("flags")
     if found is None:
         return ""
@@ -85,7 +89,7 @@ def cpu_info(field):
 
 
 def threads():
-    """The thread pools of what is loaded; nothing is imported for it."""
+    """Describe the thread pools of the libraries that are loaded, without importing any."""
     found = [f"OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}"]
     if "torch" in sys.modules:
         found.append(f"torch {sys.modules['torch'].get_num_threads()}")

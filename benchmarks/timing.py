@@ -1,4 +1,4 @@
-"""Contestants in turns on the same items, and what the tables say of them."""
+"""Time candidates alternately on the same items, and make table rows from the timings."""
 
 import gc
 import sys
@@ -11,11 +11,11 @@ import torch
 
 @dataclass
 class Timing:
-    """One contestant's seconds, and what it returned last."""
+    """The seconds that one candidate took in each round, and what it returned in the last one."""
 
     seconds: list
     n_items: int
-    value: object
+    result: object
 
     @property
     def median(self):
@@ -23,23 +23,24 @@ class Timing:
 
     @property
     def rate(self):
-        """Items a second, from the median."""
+        """Items per second, from the median."""
         return self.n_items / self.median
 
 
-def race(contestants, items, repeats, *, warm_up=64, fewer=None):
-    """Time contestants round-robin, so that noise of the machine hits all alike.
+def time_alternately(candidates, items, repeats, *, warm_up=64, fewer=None):
+    """Time candidates in turns, so that disturbances of the machine affect all of them alike.
 
     Parameters
     ----------
-    contestants : dict of str to callable
+    candidates : dict of str to callable
         Each is called with a list of items.
     items : list
     repeats : int
+        Number of rounds. Each round starts with another candidate.
     warm_up : int, default=64
-        Items of one run that is not counted.
+        Number of items of a first run that is not counted.
     fewer : dict of str to int, default=None
-        Contestants that get only so many of the items.
+        Candidates that get only this many of the items.
 
     Returns
     -------
@@ -47,22 +48,22 @@ def race(contestants, items, repeats, *, warm_up=64, fewer=None):
     """
     n_threads = torch.get_num_threads()
     fewer = fewer or {}
-    names = list(contestants)
+    names = list(candidates)
     timings = {}
     for name in names:
         own = items[: fewer.get(name, len(items))]
-        contestants[name](own[:warm_up])
+        candidates[name](own[:warm_up])
         torch.set_num_threads(n_threads)
         timings[name] = Timing([], len(own), None)
     for repeat in range(repeats):
-        # another one begins in each round
-        for name in names[repeat % len(names) :] + names[: repeat % len(names)]:
+        start = repeat % len(names)
+        for name in names[start:] + names[:start]:
             own = items[: timings[name].n_items]
             gc.collect()
-            start = time.perf_counter()
-            timings[name].value = contestants[name](own)
-            seconds = time.perf_counter() - start
-            torch.set_num_threads(n_threads)  # nobody may leave another number behind
+            begin = time.perf_counter()
+            timings[name].result = candidates[name](own)
+            seconds = time.perf_counter() - begin
+            torch.set_num_threads(n_threads)  # in case the candidate changed it
             timings[name].seconds.append(seconds)
             progress = f"{repeat + 1}/{repeats} {name}: {seconds:.3f} s, {len(own) / seconds:.1f}/s"
             print(progress, file=sys.stderr, flush=True)
@@ -78,16 +79,16 @@ def unit(vectors):
 
 
 def fidelity(vectors, reference):
-    """Compare embeddings of unit length, before and after the reference's mean is taken away."""
+    """Compare vectors, scaled to unit length, with the reference's, before and after centering."""
     vectors, reference = unit(vectors), unit(reference[: len(vectors)])
-    centre = reference.mean(axis=0)
+    center = reference.mean(axis=0)
     cosine = (vectors * reference).sum(axis=1)
-    centred = (unit(vectors - centre) * unit(reference - centre)).sum(axis=1)
+    centered = (unit(vectors - center) * unit(reference - center)).sum(axis=1)
     return {
         "cosine: mean": f"{cosine.mean():.6f}",
         "lowest": f"{cosine.min():.6f}",
-        "centred cosine: mean": f"{centred.mean():.5f}",
-        "lowest ": f"{centred.min():.5f}",  # a column of its own
+        "centered cosine: mean": f"{centered.mean():.5f}",
+        "lowest ": f"{centered.min():.5f}",  # the space makes it a column of its own
         "largest difference": f"{np.abs(vectors - reference).max():.1e}",
     }
 
@@ -95,7 +96,7 @@ def fidelity(vectors, reference):
 def speed(name, timing, unit):
     rates = [timing.n_items / seconds for seconds in timing.seconds]
     return {
-        "contestant": name,
+        "candidate": name,
         unit: f"{timing.rate:.1f}",
         "slowest to fastest": f"{min(rates):.1f} to {max(rates):.1f}",
     }
@@ -106,21 +107,21 @@ def fastest(timings, names):
 
 
 def ratio_row(what, timings, ours, peers, aim, reference):
-    """Our speed over that of the fastest of some peers, and our fidelity."""
+    """Return a row with our speed over that of the fastest of some peers, and our fidelity."""
     best = fastest(timings, peers)
     return {
         "what": what,
         "against": best,
         "ratio of medians": f"{timings[ours].rate / timings[best].rate:.2f}",
         "aim": aim,
-        **fidelity(timings[ours].value, reference),
+        **fidelity(timings[ours].result, reference),
     }
 
 
 def table_rows(timings, dtypes, reference, unit="images/s", counted=None):
-    """One row a contestant, fastest first, with skclip's speed over its own.
+    """Return one row for each candidate, fastest first, with skclip's speed over the candidate's.
 
-    With `counted` there is a column of that name for the number of items.
+    With `counted`, a column of that name gives the number of items.
     """
     rows = []
     for name in sorted(timings, key=lambda name: -timings[name].rate):
@@ -129,13 +130,16 @@ def table_rows(timings, dtypes, reference, unit="images/s", counted=None):
             row[counted] = timings[name].n_items
         for dtype in dtypes:
             ratio = timings[f"skclip, {dtype}"].rate / timings[name].rate
-            row[f"skclip {dtype} is times as fast"] = f"{ratio:.2f}"
-        rows.append({**row, **fidelity(timings[name].value, reference)})
+            row[f"speed of skclip {dtype} over it"] = f"{ratio:.2f}"
+        rows.append({**row, **fidelity(timings[name].result, reference)})
     return rows
 
 
 def spread(vectors):
-    """Mean cosine of different rows: near 1 with random weights, about 0.5 with trained ones."""
+    """Return the mean cosine of different rows.
+
+    It is near 1 with random weights, and about 0.5 with trained ones.
+    """
     vectors = unit(vectors)
     n_rows = len(vectors)
     return float(((vectors.sum(axis=0) ** 2).sum() - n_rows) / (n_rows * (n_rows - 1)))
@@ -143,6 +147,6 @@ def spread(vectors):
 
 def medians(options):
     return (
-        f"Medians of {options.repeats} interleaved runs after a short one that is not counted. "
-        "Weights are the same for all, and random but for skclip/tiny's."
+        f"Medians of {options.repeats} alternating runs after a short one that is not counted. "
+        "All candidates have the same weights, which are random except for those of skclip/tiny."
     )
