@@ -122,7 +122,7 @@ def tiny_contestants():
 
 def open_clip_large(source):
     """open_clip in batches small enough that two workers have something to do, and by hand."""
-    size = load_checkpoint(source).preprocess.image_size
+    size = load_checkpoint(source).preprocess_config.image_size
     contestants = {
         f"open_clip, workers: {workers}, float32": open_clip_images(
             source, "float32", workers, batch_size=LARGE_BATCH

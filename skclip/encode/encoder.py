@@ -86,7 +86,7 @@ class CLIPEncoder:
         self._reload_from = reload_from
         self.device = device
         self.tokenizer = checkpoint.tokenizer
-        self.preprocess = checkpoint.preprocess
+        self.preprocess_config = checkpoint.preprocess_config
         self.fingerprint = checkpoint.fingerprint
         self.templates = checkpoint.templates
         dtype_name = str(dtype).removeprefix("torch.")
@@ -126,7 +126,7 @@ class CLIPEncoder:
 
     def read_pixels(self, item, row):
         """Read, resize and crop one image to uint8 pixels, (size, size, 3)."""
-        return read_pixels(item, row=row, config=self.preprocess, exact=self._exact)
+        return read_pixels(item, row=row, config=self.preprocess_config, exact=self._exact)
 
     @torch.inference_mode()
     def encode_pixels(self, pixels, features="projected"):
@@ -135,7 +135,7 @@ class CLIPEncoder:
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()
         pixels = pixels.to(self.device, non_blocking=True)
-        pixels = normalize(pixels, self.preprocess).to(self._dtype)
+        pixels = normalize(pixels, self.preprocess_config).to(self._dtype)
         vectors = self._pool_in_one_shape(pixels) if self._compile else self._pool(pixels)
         if features == "projected":
             vectors = self._images.project(vectors)
