@@ -172,7 +172,7 @@ def bench(folder, options):
     directory = save_vit(folder / "vit-b-32")
     checkpoint = load_checkpoint(directory)
     config, embed_dim = checkpoint.model.config.vision, checkpoint.model.config.embed_dim
-    recipe = checkpoint.preprocess
+    recipe = checkpoint.preprocess_config
     crop = transforms.Compose(
         [
             transforms.Resize(config.image_size, transforms.InterpolationMode.BICUBIC),

@@ -92,9 +92,9 @@ def open_clip_model(source, dtype):
     transform = open_clip.image_transform(
         vision.image_size,
         is_train=False,
-        mean=checkpoint.preprocess.mean,
-        std=checkpoint.preprocess.std,
-        interpolation=checkpoint.preprocess.interpolation,
+        mean=checkpoint.preprocess_config.mean,
+        std=checkpoint.preprocess_config.std,
+        interpolation=checkpoint.preprocess_config.interpolation,
     )
     return model.to(getattr(torch, dtype)).eval(), transform
 

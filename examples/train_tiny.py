@@ -4,9 +4,9 @@
 
     python examples/train_tiny.py --fonts /usr/share/fonts --out tiny
 
-Draws digits, letters, words and scenes of coloured shapes, trains a small CLIP on them and saves
-it to ``tiny``. Interrupted and started again with the same arguments, it continues. The same seed,
-fonts, number of threads and versions give the same model.
+Draws digits, letters, words and scenes of colored shapes, trains a small CLIP on them and saves
+it to ``tiny``, which takes about 40 minutes on two cores. After an interruption, the same command
+resumes the training. The same seed, fonts, number of threads and versions give the same model.
 """
 
 import argparse
@@ -19,18 +19,22 @@ import joblib
 import numpy as np
 import torch
 
-from skclip.checkpoints.save import save_checkpoint
 from skclip.datasets import make_glyphs, make_scenes
-from skclip.model.clip import CLIP
-from skclip.model.config import CLIPConfig, PreprocessConfig, TextConfig, VisionConfig
-from skclip.model.tokenizer import train_tokenizer
-from skclip.training import Trainer
-from skclip.training.augment import Augmentation
+from skclip.training import (
+    CLIP,
+    Augmentation,
+    CLIPConfig,
+    TextConfig,
+    Trainer,
+    VisionConfig,
+    save_model,
+    train_tokenizer,
+)
 
 IMAGE_SIZE = 32
 CONTEXT_LENGTH = 32
 
-# Never drawn in training, so that naming them shows whether colour and shape compose.
+# Never drawn in training, so that naming them shows whether color and shape compose.
 HELD_OUT_PAIRS = [
     ("red", "circle"),
     ("blue", "star"),
@@ -42,10 +46,10 @@ HELD_OUT_PAIRS = [
     ("brown", "cross"),
 ]
 
-# Never drawn with in training, so that reading them shows whether letters are known.
+# Never used in training, so that reading them shows whether the model knows letters in any font.
 HELD_OUT_FONTS = ("karla", "quicksand", "oldstandard", "andika", "inconsolata", "breip")
 
-# Their letters are pictures of other things.
+# Fonts whose letters are symbols or drawings.
 _NOT_LETTERS = ("D050000L", "LinLibertine_K", "StandardSymbols", "Dingbats", "Symbol", "Emoji")
 _FONTS_A_FOLDER = 12
 
@@ -62,14 +66,14 @@ white wind window wolf wood yellow yes zebra zoo
 TEMPLATES = ("a {}", "a picture of a {}")
 SIGNS = "+-=?!&@#%*/<>()[]$:;,."
 
-# What is drawn, as shares of all drawings.
+# Shares of all drawings; the rest are scenes.
 SHARES = {"digits": 0.36, "letters": 0.18, "words": 0.06, "numbers": 0.02, "signs": 0.02}
 _CHUNK = 10_000
 _FONTS_A_CHUNK = 60
 
 
 def find_fonts(folder):
-    """Fonts below a folder: those to train with, and those held out; no family has too many."""
+    """Return the training and the held-out fonts below a folder, about a dozen per family."""
     families = defaultdict(list)
     for path in sorted(Path(folder).rglob("*")):
         is_font = path.suffix.lower() in (".ttf", ".otf")
@@ -84,7 +88,7 @@ def find_fonts(folder):
 
 
 def draw_chunk(n_drawings, fonts, seed):
-    """Draw pictures and captions of every kind."""
+    """Draw images and captions of every kind."""
     chance = random.Random(seed)
     fonts = chance.sample(fonts, min(_FONTS_A_CHUNK, len(fonts)))
     numbers = [str(chance.randint(10, 999)) for _ in range(40)] + list(map(str, range(10, 21)))
@@ -125,7 +129,7 @@ def draw_chunk(n_drawings, fonts, seed):
 
 
 def draw(n_drawings, fonts, seed):
-    """Draw in chunks, in parallel; the result depends on the arguments alone."""
+    """Draw chunks in parallel; the result depends on the arguments alone."""
     sizes = [min(_CHUNK, n_drawings - start) for start in range(0, n_drawings, _CHUNK)]
     n_jobs = min(joblib.cpu_count(), len(sizes))
     chunks = joblib.Parallel(n_jobs)(
@@ -154,7 +158,9 @@ def main(arguments=None):
     parser.add_argument("--out", required=True, help="directory for the model")
     parser.add_argument("--steps", type=int, default=4800, help="optimizer steps")
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--drawings", type=int, default=320_000, help="different drawings")
+    parser.add_argument(
+        "--drawings", type=int, default=320_000, help="number of different drawings"
+    )
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
@@ -162,18 +168,16 @@ def main(arguments=None):
     fonts, _ = find_fonts(args.fonts)
     if not fonts:
         parser.error(f"no fonts (.ttf, .otf) below {args.fonts}")
-    print(f"drawing {args.drawings} pictures with {len(fonts)} fonts")
+    print(f"drawing {args.drawings} images with {len(fonts)} fonts")
     images, captions = draw(args.drawings, fonts, args.seed)
     torch.manual_seed(args.seed)
     model, tokenizer = make_model(captions)
-    preprocess = PreprocessConfig(image_size=IMAGE_SIZE)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / "interrupted.pt"
+    state_file = out / "interrupted.pt"
     trainer = Trainer(
         model,
         tokenizer,
-        preprocess=preprocess,
         augment=Augmentation(),
         n_steps=args.steps,
         batch_size=args.batch_size,
@@ -182,9 +186,11 @@ def main(arguments=None):
         max_grad_norm=1.0,
         random_state=args.seed,
     )
-    trainer.fit((images, captions), checkpoint=checkpoint, verbose=1)
-    save_checkpoint(out, model, tokenizer, preprocess, templates=TEMPLATES, dtype="float16")
-    checkpoint.unlink()
+    trainer.fit((images, captions), state_file=state_file, verbose=1)
+    save_model(
+        out, model, tokenizer, trainer.preprocess_config, templates=TEMPLATES, dtype="float16"
+    )
+    state_file.unlink()
     print(f"saved to {out}; mean loss of the last steps {trainer.losses_[-100:].mean():.3f}")
 
 

@@ -1,1 +1,1 @@
-"""A name or a path, turned into a model with its tokenizer and its preprocessing."""
+"""Models on disk and on the hub: find, load and save them with tokenizer and preprocessing."""

@@ -1,4 +1,4 @@
-"""Files of a model on the Hugging Face hub, by way of its local cache."""
+"""Files of models on the Hugging Face hub, downloaded into its local cache."""
 
 from pathlib import Path
 
@@ -16,24 +16,24 @@ from skclip.exceptions import CheckpointError, ModelNotAvailableError
 DEFAULT_REVISION = "main"
 _LISTING_TIMEOUT = 10  # seconds
 _WAYS_OUT = (
-    "Without a network: use the bundled model 'skclip/tiny', or fetch the model's directory where "
-    "there is one and hand over its path (model='/path/to/directory')"
+    "Without a network, use the bundled model 'skclip/tiny', or download the model on another "
+    "machine and pass the path of its directory (model='/path/to/directory')"
 )
 
 
 def fetch(repo, revision, choose, *, local_files_only=False):
-    """Return the local directory of a hub model, after fetching what is missing.
+    """Return the local directory of a hub model, after downloading the files that are missing.
 
     Parameters
     ----------
     repo : str
         "org/name".
     revision : str or None
-        Branch, tag or commit; None is "main".
+        Branch, tag or commit; None means "main".
     choose : callable
-        From the names of the repository's files to those that are needed.
+        Called with the set of names of the repository's files; returns the names that are needed.
     local_files_only : bool, default=False
-        Look into the cache only, as with ``HF_HUB_OFFLINE=1`` in the environment.
+        Use the local cache only, as with ``HF_HUB_OFFLINE=1`` in the environment.
 
     Returns
     -------
@@ -42,7 +42,8 @@ def fetch(repo, revision, choose, *, local_files_only=False):
     Raises
     ------
     ModelNotAvailableError
-        When the model is not on the hub, or neither in the cache nor to be reached.
+        If the hub has no such model, or the model is not in the cache and the hub cannot be
+        reached.
     """
     revision = revision or DEFAULT_REVISION
     cause = None
@@ -56,26 +57,26 @@ def fetch(repo, revision, choose, *, local_files_only=False):
             return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
         except (GatedRepoError, HFValidationError) as error:
             raise ModelNotAvailableError(
-                f"the hub does not give {repo!r} away: {first_line(error)}"
+                f"the hub refuses {repo!r}: {first_line(error)}"
             ) from error
         except (RepositoryNotFoundError, RevisionNotFoundError) as error:
             raise ModelNotAvailableError(
-                f"the hub has no model {repo!r} with revision {revision!r}, or it is private; "
-                "skclip.list_models() lists names that exist"
+                f"the hub has no model {repo!r} with revision {revision!r}, or the model is "
+                "private; skclip.list_models() lists names that exist"
             ) from error
         except (ModelNotAvailableError, CheckpointError):
             raise
-        # which exceptions stand for a broken line depends on the version of huggingface_hub
+        # which exceptions a network error raises depends on the version of huggingface_hub
         except Exception as error:
             cause = error
     directory = _cached_directory(repo, revision, choose)
     if directory is None:
         if cause is not None:
-            reason = f"is not reached ({type(cause).__name__}: {first_line(cause)})"
+            reason = f"cannot be reached ({type(cause).__name__}: {first_line(cause)})"
         elif constants.HF_HUB_OFFLINE:
-            reason = "is not asked, because HF_HUB_OFFLINE is set"
+            reason = "was not asked, because HF_HUB_OFFLINE is set"
         else:
-            reason = "is not asked, because of local_files_only"
+            reason = "was not asked, because local_files_only is set"
         raise ModelNotAvailableError(
             f"the model {repo!r} is not in the local cache, and the hub {reason}. {_WAYS_OUT}"
         ) from cause
@@ -87,7 +88,7 @@ def _cached_directory(repo, revision, choose):
         try:
             path = try_to_load_from_cache(repo, name, revision=revision)
         except HFValidationError:
-            return None  # no name that a model on the hub can have
+            return None  # a name that no model on the hub can have
         if isinstance(path, str):
             directory = Path(path).parent
             there = {entry.name for entry in directory.iterdir()}

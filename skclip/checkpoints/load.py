@@ -1,4 +1,4 @@
-"""Files -> a model with its tokenizer and its preprocessing."""
+"""Load a model with its tokenizer and its preprocessing configuration."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,28 +28,28 @@ CONFIG_LAYOUTS = (open_clip, huggingface)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model with all that is needed to use it.
+    """A model with everything that is needed to use it.
 
     Attributes
     ----------
     model : CLIP
         In float32, on the CPU, ready for inference.
     tokenizer : Tokenizer
-    preprocess : PreprocessConfig
+    preprocess_config : PreprocessConfig
     source : str
         The name or absolute path it was loaded from.
     fingerprint : str
-        sha256 over the weights, the files that say what they mean, and the tokenizer; files that
-        are not read do not count.
+        The sha256 of the weights, the configuration files and the tokenizer. Files that were not
+        read do not change it.
     directory : Path
-        Where the files stand.
+        Directory of the files.
     templates : tuple of str
-        Prompt templates the model was trained for; empty if the files name none.
+        Prompt templates that the model was trained for; empty if the files name none.
     """
 
     model: CLIP
     tokenizer: Tokenizer
-    preprocess: PreprocessConfig
+    preprocess_config: PreprocessConfig
     source: str
     fingerprint: str
     directory: Path
@@ -62,10 +62,10 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
     Parameters
     ----------
     source : str or Path, default="openai/clip-vit-base-patch32"
-        A bundled name, a directory, a weight file with its configuration beside it or one of
-        OpenAI's archives, a name of `list_models`, or a hub id "org/name[@revision]".
+        A bundled name, a directory, a weight file with its configuration beside it, one of OpenAI's
+        archives, a name of `list_models`, or a hub id "org/name[@revision]".
     local_files_only : bool, default=False
-        Look into the hub's local cache only.
+        Use the hub's local cache only.
 
     Returns
     -------
@@ -74,9 +74,9 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
     Raises
     ------
     ModelNotAvailableError
-        If the model is neither on this machine nor to be reached.
+        If the model is not on this machine and cannot be downloaded.
     CheckpointError
-        If its files are damaged, ambiguous or of an unknown kind.
+        If the model's files are damaged, ambiguous or of an unknown kind.
 
     Examples
     --------
@@ -89,21 +89,74 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
     state = _read_state(files.weights)
     archive = _openai_archive(files)
     if archive:
-        (config, preprocess), config_files = openai.infer_config(state), []
+        (config, preprocess_config), config_files = openai.infer_config(state), []
     else:
-        config, preprocess, config_files = _read_config(files)
+        config, preprocess_config, config_files = _read_config(files)
     tokenizer = _find_tokenizer(files, config.text, local_files_only)
     config = replace(config, text=_pool_at_end_token(config.text, tokenizer, files))
     templates, template_files = _read_templates(files.directory)
     return Checkpoint(
         model=_build_model(config, state, files.weights, complete=not archive),
         tokenizer=tokenizer,
-        preprocess=preprocess,
+        preprocess_config=preprocess_config,
         source=files.source,
         fingerprint=fingerprint([*files.weights, *config_files, *template_files], tokenizer),
         directory=files.directory,
         templates=templates,
     )
+
+
+def load_model(model=DEFAULT_MODEL, *, local_files_only=False):
+    """Load a model to train further or to use in torch.
+
+    For embeddings and estimators use `skclip.load_encoder`, which prepares the model for inference.
+
+    Parameters
+    ----------
+    model : str or Path, default="openai/clip-vit-base-patch32"
+        A bundled name ("skclip/tiny"), a hub id ("org/name" or "org/name@revision"), a short name
+        of `skclip.list_models`, a directory, or a file.
+    local_files_only : bool, default=False
+        Do not ask the hub; use its local cache only.
+
+    Returns
+    -------
+    model : CLIP
+        A torch module on the CPU, with float32 parameters that require gradients. It is in
+        evaluation mode; `Trainer` changes the mode itself, a training loop of your own calls
+        ``model.train()`` first.
+    tokenizer : Tokenizer
+        Turns texts into the token ids that the model takes.
+    preprocess_config : PreprocessConfig
+        How images become the model's input.
+
+    Raises
+    ------
+    ModelNotAvailableError
+        If the model is not on this machine and cannot be downloaded.
+    CheckpointError
+        If the model's files are damaged, ambiguous or of an unknown kind.
+    TypeError
+        If `model` is neither a name nor a path.
+
+    See Also
+    --------
+    save_model : Save a model so that `load_model` and other libraries read it.
+
+    Examples
+    --------
+    >>> from skclip.training import load_model
+    >>> model, tokenizer, preprocess_config = load_model("skclip/tiny")
+    >>> token_ids = tokenizer(["a red circle", "the digit three"])
+    >>> model.encode_text(token_ids).shape == (2, model.config.embed_dim)
+    True
+    >>> preprocess_config.image_size
+    32
+    """
+    if not isinstance(model, (str, Path)):
+        raise TypeError(f"model must be a name or a path, got a {type(model).__name__}")
+    checkpoint = load_checkpoint(model, local_files_only=local_files_only)
+    return checkpoint.model, checkpoint.tokenizer, checkpoint.preprocess_config
 
 
 def _read_state(paths):
@@ -115,8 +168,8 @@ def _read_state(paths):
             return layout.convert(state)
     raise CheckpointError(
         f"{_names(paths)} holds no CLIP with a text tower that skclip knows: its tensors are "
-        f"{some(state)}. A model with towers of another library is loaded with that library and "
-        "handed over as an object (skclip.OpenCLIPEncoder shows how)"
+        f"{some(state)}. Load a model with towers of another library with that library, and pass "
+        "it as an object (skclip.OpenCLIPEncoder shows how)"
     )
 
 
@@ -145,9 +198,9 @@ def _find_tokenizer(files, text, local_files_only):
     if not has_tokenizer({entry.name for entry in directory.iterdir()}):
         if text.vocab_size != OPENAI_VOCAB_SIZE:
             raise CheckpointError(
-                f"{directory} brings no tokenizer: put its vocab.json and merges.txt there"
+                f"{directory} has no tokenizer: put its vocab.json and merges.txt there"
             )
-        # OpenAI's own vocabulary, which archives and many open_clip repositories leave out
+        # archives and many open_clip repositories leave out OpenAI's own vocabulary
         directory = hub.fetch(
             DEFAULT_MODEL, None, lambda names: VOCABULARY, local_files_only=local_files_only
         )
@@ -156,7 +209,7 @@ def _find_tokenizer(files, text, local_files_only):
 
 
 def _pool_at_end_token(text, tokenizer, files):
-    """Check that text is pooled at the tokenizer's end token, and name its id."""
+    """Check that text is pooled at the tokenizer's end token, and set its id in the config."""
     highest = max(tokenizer.vocab.values())
     asked = highest if text.end_token_id == text.vocab_size - 1 else text.end_token_id
     if asked != tokenizer.end_id:
@@ -168,7 +221,7 @@ def _pool_at_end_token(text, tokenizer, files):
 
 
 def _build_model(config, state, paths, *, complete):
-    """Make the model around tensors, after checking that they fit it one by one."""
+    """Build the model from tensors, after checking the name and shape of each."""
     where = _names(paths)
     with torch.device("meta"):
         model = CLIP(config)
@@ -185,13 +238,13 @@ def _build_model(config, state, paths, *, complete):
     tensors = {}
     for key, value in expected.items():
         found = state.pop(key)
-        # some store a scalar, such as the logit scale, as an array of one
+        # some files store a scalar, such as the logit scale, as an array of one element
         if found.shape != value.shape and not (value.ndim == 0 and found.shape == (1,)):
             raise CheckpointError(
                 f"{where}: {key} has shape {tuple(found.shape)}, but the configuration asks for "
                 f"{tuple(value.shape)}"
             )
-        # a copy, because what is read from safetensors is still the file itself
+        # a copy, because tensors read from safetensors are views of the mapped file
         found = found.reshape(value.shape).to(value.dtype, copy=True).contiguous()
         if not torch.isfinite(found).all():
             raise CheckpointError(f"{where}: {key} holds values that are not finite")

@@ -15,7 +15,7 @@ from skclip.exceptions import CheckpointError, ModelNotAvailableError
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 TEMPLATES = "prompt_templates.json"
 
-# What may stand beside the weights and says what they mean.
+# Files beside the weights that say how the weights are used.
 COMPANIONS = (open_clip.CONFIG, *huggingface.CONFIGS, *TOKENIZER_FILES, TEMPLATES)
 
 _BUNDLED = {"skclip/tiny": Path(__file__).parent / "bundled" / "tiny"}
@@ -67,9 +67,9 @@ class CheckpointFiles:
     Parameters
     ----------
     source : str
-        What was asked for; a path is made absolute.
+        The name that was asked for, or the absolute path.
     directory : Path
-        Where the files stand, those that say what the weights mean among them.
+        Directory of the weights and of the files beside them.
     weights : tuple of Path
     """
 
@@ -79,14 +79,14 @@ class CheckpointFiles:
 
 
 def list_models():
-    """List the models that have a name of their own.
+    """List the models that have a short name.
 
     Returns
     -------
     dict of str to str
-        From the name, which is what every ``model=`` takes, to where the weights come from: the id
-        of a repository on the Hugging Face hub, or "bundled". Any other repository with a CLIP in a
-        layout that skclip reads can be named by its id.
+        Maps each name, which every ``model=`` accepts, to the source of the weights: the id of a
+        repository on the Hugging Face hub, or "bundled". Any other repository with a CLIP model in
+        a layout that skclip reads can be named by its id.
 
     Examples
     --------
@@ -100,15 +100,15 @@ def list_models():
 
 
 def resolve(source, *, local_files_only=False):
-    """Find the local files of a checkpoint; what is on the hub is fetched.
+    """Find the local files of a checkpoint; those on the hub are downloaded.
 
     Parameters
     ----------
     source : str or Path
-        In this order: a bundled name, an existing directory or file, a name of `list_models`, a hub
-        id "org/name" or "org/name@revision".
+        Looked up in this order: a bundled name, an existing directory or file, a name of
+        `list_models`, a hub id "org/name" or "org/name@revision".
     local_files_only : bool, default=False
-        Look into the hub's local cache only.
+        Use the hub's local cache only.
 
     Returns
     -------
@@ -134,8 +134,8 @@ def identify(source):
     Returns
     -------
     tuple
-        For what is on this machine the absolute path, with name, size and time of change of the
-        files; for a hub model its id.
+        For a local checkpoint the absolute path, and the name, size and modification time of each
+        file; for a hub model its id.
     """
     path = _local_path(source)
     if path is None:
@@ -149,14 +149,15 @@ def identify(source):
 
 
 def fingerprint(paths, tokenizer):
-    """Return a sha256 that names a model, as hexadecimal digits.
+    """Return the sha256 that identifies a model, as hexadecimal digits.
 
     Parameters
     ----------
     paths : iterable of Path
-        The files that were read; their names and contents count.
+        The files that were read; their names and contents enter the hash.
     tokenizer : Tokenizer
-        What it knows counts, because the same vocabulary comes in several files.
+        Its vocabulary, merges and special tokens enter the hash, not its files, because the same
+        vocabulary is stored in several file formats.
 
     Returns
     -------
@@ -187,7 +188,7 @@ def _local_path(source):
         return _BUNDLED[source]
     path = Path(source).expanduser()
     if source != "" and path.exists():
-        # not resolve(): what stands beside a linked file is looked for beside the link
+        # not resolve(): the files beside a linked file are looked for beside the link
         return path.absolute()
     if isinstance(source, Path) or path.is_absolute() or str(source).startswith((".", "~")):
         raise ModelNotAvailableError(f"there is no file or directory {str(source)!r}")
@@ -198,25 +199,25 @@ def _hub_id(source):
     match = _HUB_ID.fullmatch(_SHORT_NAMES.get(source, source))
     if not match:
         raise ModelNotAvailableError(
-            f"{source!r} is no file or directory, no name of skclip.list_models(), and no hub id "
-            "(org/name or org/name@revision)"
+            f"{source!r} is not a file or directory, not a name of skclip.list_models(), and not a "
+            "hub id (org/name or org/name@revision)"
         )
     return match["repo"], match["revision"]
 
 
 def _needed_names(names):
-    """Choose, from the files of a repository, those that a checkpoint consists of."""
+    """Choose the files that a checkpoint needs from the names of a repository's files."""
     weights = _weight_names(names)
     if not weights:
         raise ModelNotAvailableError(
-            "no weights of a CLIP are there: needed is open_clip_config.json or config.json with "
-            f"safetensors or .bin weights, found {some(names)}"
+            "the repository holds no weights of a CLIP model: it needs open_clip_config.json or "
+            f"config.json, and safetensors or .bin weights; found {some(names)}"
         )
     return [*weights, *sorted(names & set(COMPANIONS))]
 
 
 def _weight_names(names):
-    """Return the weight files of the first layout whose configuration is there."""
+    """Return the weight files of the first layout whose configuration file exists."""
     order = open_clip.WEIGHTS * (open_clip.CONFIG in names)
     order += huggingface.WEIGHTS * bool({open_clip.CONFIG, huggingface.CONFIG} & set(names))
     for name in order:
@@ -225,7 +226,7 @@ def _weight_names(names):
     archives = [name for name in names if name.endswith(_ARCHIVE_SUFFIXES) and "/" not in name]
     if len(archives) > 1:
         raise CheckpointError(
-            f"which of {sorted(archives)} holds the weights? Hand over the path of one file"
+            f"several files may hold the weights: {sorted(archives)}; pass the path of one of them"
         )
     return archives
 
@@ -236,7 +237,7 @@ def _shards(index, names):
     shards = sorted(name for name in names if pattern.fullmatch(name))
     count = int(pattern.fullmatch(shards[0])[1]) if shards else None
     if len(shards) != count:
-        raise CheckpointError(f"{index} is there, but {len(shards)} of {count} shards are")
+        raise CheckpointError(f"{index} exists, but only {len(shards)} of {count} shards do")
     return shards
 
 
@@ -246,8 +247,8 @@ def _collect(source, directory, weights):
         chosen = [directory / name for name in _weight_names(names)]
         if not chosen:
             raise CheckpointError(
-                f"{directory} holds no checkpoint that skclip knows: needed is "
-                "open_clip_config.json or config.json with safetensors or .bin weights, or one .pt "
+                f"{directory} holds no checkpoint that skclip can read: it needs "
+                "open_clip_config.json or config.json, and safetensors or .bin weights, or one .pt "
                 f"archive; found {some(names)}"
             )
     else:

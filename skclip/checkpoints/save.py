@@ -1,4 +1,4 @@
-"""A model with its tokenizer and its preprocessing -> a directory that the peers read."""
+"""Save a model as a directory that transformers or open_clip reads."""
 
 import shutil
 import tempfile
@@ -14,48 +14,62 @@ from skclip.checkpoints.tokenizer_files import write_json, write_tokenizer
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
-def save_checkpoint(directory, model, tokenizer, preprocess, *, templates=(), dtype="float32"):
-    """Save a model with all that is needed to use it.
+def save_model(directory, model, tokenizer, preprocess_config, *, templates=(), dtype="float32"):
+    """Save a model with everything that is needed to use it.
 
     A model with a ViT image tower is written in Hugging Face's layout, which transformers reads;
-    one with a ResNet in open_clip's, which open_clip reads. Each file is written beside its place
-    and then moved there.
+    one with a ResNet in open_clip's layout, which open_clip reads. Each file is written to a
+    temporary directory and then moved into place.
 
     Parameters
     ----------
     directory : str or Path
-        Made if it is not there.
+        Created if it does not exist. It may hold an earlier version of the same model, which is
+        replaced.
     model : CLIP
+        The model, on any device.
     tokenizer : Tokenizer
-    preprocess : PreprocessConfig
+        The tokenizer that the model was trained with.
+    preprocess_config : PreprocessConfig
+        How images became the model's input in training, such as ``trainer.preprocess_config``.
     templates : sequence of str, default=()
-        Prompt templates the model was trained for, each with one ``{}``.
+        Prompt templates that the model was trained for, each with one ``{}``. They become the
+        model's own, which ``templates="auto"`` of `skclip.ZeroShotClassifier` uses.
     dtype : {"float32", "float16"}, default="float32"
-        In which the weights are stored. They are loaded as float32 again.
+        Number format of the stored weights. They are loaded as float32 either way.
+
+    Raises
+    ------
+    ValueError
+        If the tokenizer or the preprocessing configuration does not fit the model, `dtype` is
+        unknown, or the directory holds files of another checkpoint.
+
+    See Also
+    --------
+    load_model : Load the model again.
 
     Notes
     -----
-    The towers of a ViT model may have different activations in Hugging Face's layout; in
-    open_clip's the text tower's alone matters, because a ResNet uses ReLU.
+    Hugging Face's layout stores one activation for each tower of a ViT model. open_clip's stores
+    one for both, which here means the text tower's, because a ResNet always uses ReLU.
 
     Examples
     --------
     >>> import tempfile
-    >>> from skclip.checkpoints.load import load_checkpoint
-    >>> from skclip.checkpoints.save import save_checkpoint
-    >>> tiny = load_checkpoint("skclip/tiny")
+    >>> from skclip.training import load_model, save_model
+    >>> model, tokenizer, preprocess_config = load_model("skclip/tiny")
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     save_checkpoint(directory, tiny.model, tiny.tokenizer, tiny.preprocess)
-    ...     again = load_checkpoint(directory)
-    >>> again.preprocess == tiny.preprocess
+    ...     save_model(directory, model, tokenizer, preprocess_config)
+    ...     again, _, _ = load_model(directory)
+    >>> again.config == model.config
     True
     """
     if dtype not in _DTYPES:
         raise ValueError(f"dtype must be one of {list(_DTYPES)}, got {dtype!r}")
     config = model.config
-    if preprocess.image_size != config.vision.image_size:
+    if preprocess_config.image_size != config.vision.image_size:
         raise ValueError(
-            f"preprocess has image_size={preprocess.image_size}, but the model takes "
+            f"preprocess_config has image_size={preprocess_config.image_size}, but the model takes "
             f"{config.vision.image_size}"
         )
     if tokenizer.end_id != config.text.end_token_id:
@@ -70,13 +84,15 @@ def save_checkpoint(directory, model, tokenizer, preprocess, *, templates=(), dt
         scratch = Path(scratch)
         if config.vision.is_resnet:
             name, state = open_clip.WEIGHTS[0], openai.revert(state)
-            open_clip.write_config(scratch, config, preprocess, end_token_id=tokenizer.end_id)
+            open_clip.write_config(
+                scratch, config, preprocess_config, end_token_id=tokenizer.end_id
+            )
         else:
             name, state = huggingface.WEIGHTS[0], huggingface.revert(state)
             huggingface.write_config(
                 scratch,
                 config,
-                preprocess,
+                preprocess_config,
                 start_token_id=tokenizer.start_id,
                 end_token_id=tokenizer.end_id,
                 dtype=dtype,
@@ -84,7 +100,7 @@ def save_checkpoint(directory, model, tokenizer, preprocess, *, templates=(), dt
         state = {key: value.contiguous() for key, value in state.items()}
         save_file(state, scratch / name, metadata={"format": "pt"})
         write_tokenizer(scratch, tokenizer)
-        # safetensors writes for the owner alone; this gives what the umask does
+        # safetensors gives access to the owner alone; use the permissions that the umask gave
         shutil.copymode(scratch / "vocab.json", scratch / name)
         if templates:
             write_json(scratch / TEMPLATES, {"templates": list(templates)})

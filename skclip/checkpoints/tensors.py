@@ -1,4 +1,4 @@
-"""Weight files -> named tensors, without running anything that a file brings along."""
+"""Read named tensors from weight files without running code that a file contains."""
 
 import pickle
 import zipfile
@@ -21,7 +21,7 @@ _STORAGE_DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# Written by TorchScript around typed lists and dictionaries; each hands its first argument back.
+# TorchScript wraps typed lists and dictionaries in these; each returns its first argument.
 _TYPED_CONTAINERS = (
     "build_intlist",
     "build_tensorlist",
@@ -31,7 +31,7 @@ _TYPED_CONTAINERS = (
 )
 _WRAPPERS = ("state_dict", "state_dict_ema", "model")
 _PREFIXES = ("module.", "_orig_mod.")
-# Attributes of OpenAI's modules that are kept beside the weights.
+# Attributes of OpenAI's modules that are stored with the weights.
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
@@ -49,7 +49,7 @@ def read_tensors(path):
     Raises
     ------
     CheckpointError
-        When the file is damaged, or holds more than tensors.
+        If the file is damaged, or holds anything but tensors.
     """
     with open(path, "rb") as file:
         head = file.read(9)
@@ -61,20 +61,19 @@ def read_tensors(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is not read because it holds more than tensors, or is damaged; "
-            "save its state dict as safetensors. "
-            f"({first_line(error)})"
+            f"{path} cannot be read because it holds more than tensors, or is damaged; "
+            f"save its state dict as safetensors ({first_line(error)})"
         ) from error
     except (OSError, MemoryError):
         raise
-    # the readers raise whatever the damage leads them to
+    # which exception the readers raise depends on the damage
     except Exception as error:
         raise CheckpointError(f"{path} is damaged or truncated ({first_line(error)})") from error
     return _unwrap(loaded, path)
 
 
 def is_torchscript(path):
-    """Whether a file is a TorchScript archive: a zip file that brings code and constants."""
+    """Whether a file is a TorchScript archive: a zip file with code and constants."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -87,12 +86,12 @@ def _unwrap(loaded, path):
             loaded = loaded[key]
             break
     if not isinstance(loaded, dict) or not loaded:
-        raise CheckpointError(f"{path} holds no state dict but a {type(loaded).__name__}")
+        raise CheckpointError(f"{path} must hold a state dict, got a {type(loaded).__name__}")
     state = {key: value for key, value in loaded.items() if key not in _NO_WEIGHTS}
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise CheckpointError(
-                f"{path} is no state dict: {key!r} is a {type(value).__name__}, not a tensor"
+                f"{path} is not a state dict: {key!r} is a {type(value).__name__}, not a tensor"
             )
     for prefix in _PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
@@ -101,7 +100,7 @@ def _unwrap(loaded, path):
 
 
 def _read_torchscript(path):
-    """Rebuild the tensors of a TorchScript archive; its code is never looked at."""
+    """Rebuild the tensors of a TorchScript archive; its code is never read."""
     with zipfile.ZipFile(path) as archive:
         data = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
         with archive.open(data) as file:
@@ -126,7 +125,7 @@ def _collect(module, prefix, tensors, seen):
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Unpickler that knows tensors, containers and inert stand-ins for modules, nothing else."""
+    """Unpickler that accepts tensors, containers and inert stand-ins for modules only."""
 
     def __init__(self, file, archive, folder):
         super().__init__(file)
@@ -134,7 +133,7 @@ class _TensorUnpickler(pickle.Unpickler):
         self._folder = folder
         self._storages = {}
 
-        # made anew for each file, so that no file can leave anything behind in it
+        # a new class for each file, so that no file can change it for the next one
         class Module:
             def __setstate__(self, state):
                 self.state = dict(state)
@@ -160,7 +159,7 @@ class _TensorUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it refers to an object of kind {kind!r}")
         if key not in self._storages:
             info = self._archive.getinfo(f"{self._folder}/{key}")
-            # stored records are no larger than the file, so that no file can ask for more memory
+            # an uncompressed record is no larger than the file, so it cannot ask for more memory
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != numel * dtype.itemsize:
                 raise pickle.UnpicklingError(f"record {key!r} has an unexpected size")
             raw = bytearray(self._archive.read(info))

@@ -1,4 +1,4 @@
-"""The tokenizer's own files: vocab.json with merges.txt, tokenizer.json, or OpenAI's merges."""
+"""Tokenizer files: vocab.json with merges.txt, tokenizer.json, or OpenAI's merges."""
 
 import gzip
 import json
@@ -16,12 +16,12 @@ _N_SPECIAL = 2
 
 
 def has_tokenizer(names):
-    """Whether a directory with these file names brings a tokenizer."""
+    """Whether files with these names hold a tokenizer."""
     return set(VOCABULARY) <= set(names) or bool({"tokenizer.json", OPENAI_MERGES} & set(names))
 
 
 def read_tokenizer(directory, *, vocab_size, context_length, names=NAMES):
-    """Read the tokenizer that stands in a directory.
+    """Read the tokenizer of a directory.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def read_tokenizer(directory, *, vocab_size, context_length, names=NAMES):
     Raises
     ------
     CheckpointError
-        When the tokenizer is of another kind, damaged, or does not fit the model.
+        If the tokenizer is of another kind, damaged, or does not fit the model.
     """
     names = {name for name in names if (directory / name).is_file()}
     settings = {"context_length": context_length, **_special_tokens(directory, names)}
@@ -50,7 +50,7 @@ def read_tokenizer(directory, *, vocab_size, context_length, names=NAMES):
         raise
     except (ValueError, TypeError, KeyError, AttributeError, EOFError, gzip.BadGzipFile) as error:
         raise CheckpointError(
-            f"{directory} holds no tokenizer of CLIP's kind, or a damaged one: {error}"
+            f"the tokenizer in {directory} is damaged, or not of CLIP's kind: {error}"
         ) from error
     unknown = [pair for pair in merges if "".join(pair) not in tokenizer.vocab]
     if unknown:
@@ -84,7 +84,7 @@ def write_tokenizer(directory, tokenizer):
 
 
 def read_json(path):
-    """Read one JSON object; what is wrong with it is a CheckpointError."""
+    """Read one JSON object; raise CheckpointError if the file holds anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -95,7 +95,7 @@ def read_json(path):
 
 
 def write_json(path, value):
-    """Write JSON that a person can read."""
+    """Write indented JSON."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -110,7 +110,7 @@ def _read_vocabulary(directory, names, vocab_size):
     path = directory / OPENAI_MERGES
     with gzip.open(path, "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")
-    # a header, and more merges than the vocabulary holds
+    # the file starts with a header and has more merges than the vocabulary
     merges = _parse_merges(lines[1 : vocab_size - _N_BYTE_SYMBOLS - _N_SPECIAL + 1], path)
     return path, Tokenizer.from_merges(merges).vocab, merges
 
@@ -147,8 +147,8 @@ def _parse_tokenizer_json(content, path):
         if kind == "BPE":
             kind = "BPE without CLIP's end-of-word suffix </w>, as of GPT-2 or RoBERTa"
         raise CheckpointError(
-            f"{path} is a tokenizer of another kind ({kind}), and skclip reads CLIP's byte-level "
-            "BPE only; hand the model over as an object with encode_images and encode_texts"
+            f"{path} is a tokenizer of another kind ({kind}); skclip reads only CLIP's byte-level "
+            "BPE. Pass the model as an object with encode_images and encode_texts instead"
         )
     vocab = dict(model["vocab"])
     for token in content.get("added_tokens") or []:

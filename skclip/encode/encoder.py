@@ -92,10 +92,10 @@ class CLIPEncoder(Encoder):
         self._reload_from = reload_from
         self.device = device
         self.tokenizer = checkpoint.tokenizer
-        self.preprocess = checkpoint.preprocess
+        self.preprocess_config = checkpoint.preprocess_config
         # called from the reading threads, see `Encoder.prepare_image`
         self.prepare_image = partial(
-            read_pixels, config=checkpoint.preprocess, exact=preprocess == "exact"
+            read_pixels, config=checkpoint.preprocess_config, exact=preprocess == "exact"
         )
         self.fingerprint = checkpoint.fingerprint
         self.templates = checkpoint.templates
@@ -148,7 +148,7 @@ class CLIPEncoder(Encoder):
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()
         pixels = pixels.to(self.device, non_blocking=True)
-        pixels = normalize(pixels, self.preprocess).to(self._dtype)
+        pixels = normalize(pixels, self.preprocess_config).to(self._dtype)
         vectors = self._pool_in_one_shape(pixels) if self._compile else self._pool(pixels)
         if features == "projected":
             vectors = self._images.project(vectors)

@@ -12,25 +12,41 @@ HEAD_WIDTH = 64
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """An image tower: a ViT when `layers` is a number, a modified ResNet when it is four.
+    """Configuration of an image tower, a ViT or a modified ResNet.
+
+    The tower is a ViT if `layers` is one number, and a ResNet if it is four.
 
     Parameters
     ----------
     image_size : int, default=224
         Height and width of the input, in pixels.
     width : int, default=768
-        Width of the transformer; for a ResNet the channels after the stem.
+        Width of the transformer, or number of channels after the stem of a ResNet.
     layers : int or tuple of 4 int, default=12
-        Transformer blocks, or bottleneck blocks in each of the ResNet's four stages.
+        Number of transformer blocks, or of bottleneck blocks in each of a ResNet's four stages.
     patch_size : int or None, default=32
-        Height and width of a patch, in pixels; None for a ResNet.
+        Height and width of a patch, in pixels. Must be None for a ResNet.
     heads : int or None, default=None
-        Attention heads; None means 64 channels a head.
+        Number of attention heads. None means one head per 64 channels.
     mlp_width : int or None, default=None
-        Hidden width of the transformer's MLP; None means four times `width`.
+        Hidden width of the transformer's MLP. None means four times `width`.
     activation : {"quick_gelu", "gelu", "gelu_tanh"}, default="gelu"
         Activation of the transformer's MLP. A ResNet always uses ReLU.
     layer_norm_eps : float, default=1e-5
+        Value that layer normalization adds to the variance.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive int, or the values do not fit each other.
+
+    Examples
+    --------
+    >>> from skclip.training import VisionConfig
+    >>> VisionConfig(image_size=64, patch_size=16, width=128, layers=4).heads
+    2
+    >>> VisionConfig(image_size=64, patch_size=None, width=16, layers=(1, 1, 1, 1)).is_resnet
+    True
     """
 
     image_size: int = 224
@@ -71,22 +87,40 @@ class VisionConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """A text tower.
+    """Configuration of a text tower, a transformer.
 
     Parameters
     ----------
     vocab_size : int, default=49408
+        Number of token ids; at least the size of the tokenizer's vocabulary.
     context_length : int, default=77
-        Most tokens of one text, start and end token included.
-    width, layers : int, default=512, 12
+        Largest number of tokens of one text, including the start and end token.
+    width : int, default=512
+        Width of the transformer.
+    layers : int, default=12
+        Number of transformer blocks.
     heads : int or None, default=None
-        Attention heads; None means 64 channels a head.
+        Number of attention heads. None means one head per 64 channels.
     mlp_width : int or None, default=None
-        None means four times `width`.
+        Hidden width of the transformer's MLP. None means four times `width`.
     activation : {"quick_gelu", "gelu", "gelu_tanh"}, default="gelu"
+        Activation of the transformer's MLP.
     layer_norm_eps : float, default=1e-5
+        Value that layer normalization adds to the variance.
     end_token_id : int or None, default=None
-        The text is pooled where this id first stands; None means the highest id.
+        Id of the end token. A text is represented by the output at the first such token. None means
+        the highest id, ``vocab_size - 1``.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive int, or the values do not fit each other.
+
+    Examples
+    --------
+    >>> from skclip.training import TextConfig
+    >>> TextConfig(vocab_size=600, context_length=16, width=128, layers=2).end_token_id
+    599
     """
 
     vocab_size: int = 49408
@@ -109,16 +143,36 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class PreprocessConfig:
-    """How a picture becomes the image tower's input.
+    """How images become the image tower's input.
+
+    Images are resized to a square, then each channel is normalized with a mean and a standard
+    deviation.
 
     Parameters
     ----------
     image_size : int, default=224
-    mean, std : tuple of 3 float
-        Statistics of the RGB channels, in units of [0, 1]; OpenAI's by default.
+        Height and width of the result, in pixels.
+    mean : tuple of 3 float, default=(0.48145466, 0.4578275, 0.40821073)
+        Mean of the red, green and blue channel, for pixels from 0 to 1. The default is OpenAI's.
+    std : tuple of 3 float, default=(0.26862954, 0.26130258, 0.27577711)
+        Standard deviation of the red, green and blue channel, for pixels from 0 to 1. The default
+        is OpenAI's.
     interpolation : {"bicubic", "bilinear"}, default="bicubic"
+        Filter used for resizing.
     resize_mode : {"shortest", "squash"}, default="shortest"
-        Resize the shortest side and crop the centre, or resize both sides.
+        "shortest" resizes the shortest side to `image_size` and crops the center; "squash" resizes
+        both sides to `image_size`, which changes the aspect ratio.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> from skclip.training import PreprocessConfig
+    >>> PreprocessConfig(image_size=32, mean=(0.5, 0.5, 0.5)).mean
+    (0.5, 0.5, 0.5)
     """
 
     image_size: int = 224
@@ -152,7 +206,33 @@ class PreprocessConfig:
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """Two towers that meet in one embedding space of `embed_dim` dimensions."""
+    """Configuration of a CLIP model.
+
+    Parameters
+    ----------
+    embed_dim : int, default=512
+        Number of dimensions of the embeddings.
+    vision : VisionConfig, default=VisionConfig()
+        The image tower.
+    text : TextConfig, default=TextConfig()
+        The text tower.
+
+    Raises
+    ------
+    ValueError
+        If `embed_dim` is not a positive int.
+
+    Examples
+    --------
+    >>> from skclip.training import CLIPConfig, TextConfig, VisionConfig
+    >>> config = CLIPConfig(
+    ...     embed_dim=64,
+    ...     vision=VisionConfig(image_size=32, patch_size=8, width=64, layers=2),
+    ...     text=TextConfig(vocab_size=600, context_length=16, width=64, layers=2),
+    ... )
+    >>> config.vision.image_size
+    32
+    """
 
     embed_dim: int = 512
     vision: VisionConfig = field(default_factory=VisionConfig)

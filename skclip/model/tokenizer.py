@@ -25,39 +25,55 @@ def clean_text(text):
 
 
 class Tokenizer:
-    """Byte-level BPE over cleaned text.
+    """CLIP's tokenizer: byte-level byte-pair encoding (BPE) of cleaned, lower-case text.
+
+    `train_tokenizer` makes one from texts, and `load_model` returns the one of a model.
 
     Parameters
     ----------
     vocab : dict of str to int
-        Symbols, start and end token included, and their ids.
+        The symbols and their ids, including the start and end token.
     merges : list of tuple (str, str)
-        Pairs in the order in which they were learned.
+        Pairs of symbols to merge, in the order in which they were learned.
     context_length : int, default=77
-        Most tokens of one text, start and end token included.
-    start_token, end_token : str, default="<|startoftext|>", "<|endoftext|>"
-        How the vocabulary spells them.
+        Largest number of tokens of one text, including the start and end token.
+    start_token : str, default="<|startoftext|>"
+        The start token as it is spelled in the vocabulary.
+    end_token : str, default="<|endoftext|>"
+        The end token as it is spelled in the vocabulary.
 
     Raises
     ------
     ValueError
-        If a symbol is missing, or no merge makes it.
+        If the vocabulary lacks a symbol, or holds one that no merge produces.
 
     Attributes
     ----------
-    start_id, end_id : int
+    vocab : dict of str to int
+        The symbols and their ids.
+    merges : list of tuple (str, str)
+        Pairs of symbols to merge.
+    context_length : int
+        Largest number of tokens of one text.
+    start_id : int
+        Id of the start token.
+    end_id : int
+        Id of the end token.
 
     Notes
     -----
-    Sennrich et al. 2016 for BPE; Radford et al. 2021, section 2.4, for lower-cased byte-level BPE
-    between a start and an end token.
+    Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units", for BPE;
+    Radford et al. 2021, section 2.4, for lower-case byte-level BPE between a start and an end
+    token.
 
     Examples
     --------
-    >>> from skclip.model.tokenizer import train_tokenizer
+    >>> from skclip.training import train_tokenizer
     >>> tokenizer = train_tokenizer(["a cat and a hat"] * 3, vocab_size=520, context_length=16)
     >>> tokenizer.decode(tokenizer.encode("A  Cat"))
     'a cat'
+    >>> tokenizer(["a cat", "a hat and a cat"]).shape
+    torch.Size([2, 7])
     """
 
     def __init__(
@@ -93,7 +109,23 @@ class Tokenizer:
 
     @classmethod
     def from_merges(cls, merges, *, start_token=START_TOKEN, end_token=END_TOKEN, **kwargs):
-        """Return the tokenizer whose vocabulary lists byte symbols and merges in OpenAI's order."""
+        """Make a tokenizer from merges, with ids in the order that OpenAI uses.
+
+        Parameters
+        ----------
+        merges : list of tuple (str, str)
+            Pairs of symbols to merge, in the order in which they were learned.
+        start_token : str, default="<|startoftext|>"
+            Spelling of the start token.
+        end_token : str, default="<|endoftext|>"
+            Spelling of the end token, which gets the highest id.
+        **kwargs : dict
+            Other parameters of `Tokenizer`, such as ``context_length``.
+
+        Returns
+        -------
+        Tokenizer
+        """
         symbols = list(_BYTE_SYMBOLS.values())
         symbols += [symbol + END_OF_WORD for symbol in symbols]
         symbols += [first + second for first, second in merges]
@@ -109,11 +141,12 @@ class Tokenizer:
         return _rebuild, (self.vocab, self.merges, settings)
 
     def encode(self, text):
-        """Return the ids of one text, without start and end token.
+        """Return the token ids of one text, without start and end token.
 
         Parameters
         ----------
         text : str
+            A text of any length.
 
         Returns
         -------
@@ -125,15 +158,17 @@ class Tokenizer:
         return ids
 
     def encode_batch(self, texts):
-        """Return the ids of each text between start and end token, cut to the context length.
+        """Return the token ids of texts, with start and end token, cut to the context length.
 
         Parameters
         ----------
         texts : iterable of str
+            The texts to encode.
 
         Returns
         -------
         list of list of int
+            The ids of each text, at most ``context_length``.
 
         Warns
         -----
@@ -155,11 +190,37 @@ class Tokenizer:
         return rows
 
     def __call__(self, texts):
-        """Return token ids padded to the longest text, an int64 tensor (n_texts, length)."""
+        """Return the token ids of texts as one tensor, the input of `CLIP.encode_text`.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            The texts to encode, at least one.
+
+        Returns
+        -------
+        tensor of shape (n_texts, length), int64
+            Ids with start and end token, padded with the end token to the longest text.
+
+        Warns
+        -----
+        TextTruncationWarning
+            If texts were cut to the context length.
+        """
         return pad(self.encode_batch(texts), self.end_id)
 
     def decode(self, ids):
-        """Return the text of ids, without start and end token."""
+        """Return the text of token ids, without start and end token.
+
+        Parameters
+        ----------
+        ids : iterable of int
+            Token ids of one text.
+
+        Returns
+        -------
+        str
+        """
         symbols = {i: symbol for symbol, i in self.vocab.items()}
         raw = bytearray()
         for i in ids:
@@ -201,24 +262,39 @@ def merge_pair(symbols, pair):
 
 
 def train_tokenizer(texts, vocab_size=1024, *, context_length=77):
-    """Learn byte-pair merges from texts.
+    """Make a tokenizer by learning byte-pair merges from texts.
 
     Parameters
     ----------
     texts : iterable of str
+        The texts to learn from, such as the captions of a training set.
     vocab_size : int, default=1024
-        Size of the vocabulary, the 512 byte symbols and the two special tokens included. Fewer come
-        out when the texts hold no more pairs that occur twice.
+        Largest size of the vocabulary, at least 514: 512 byte symbols, two special tokens, and one
+        symbol per merge. The vocabulary is smaller if no more pairs occur twice in the texts.
     context_length : int, default=77
+        Largest number of tokens of one text, including the start and end token.
 
     Returns
     -------
     Tokenizer
 
+    Raises
+    ------
+    ValueError
+        If `vocab_size` is below 514.
+
     Notes
     -----
-    Sennrich et al. 2016, algorithm 1. Of pairs that are equally frequent the alphabetically first
-    is merged, so that the result depends on the texts alone.
+    Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units",
+    algorithm 1. Among equally frequent pairs the alphabetically first one is merged, so that the
+    result depends on the texts alone.
+
+    Examples
+    --------
+    >>> from skclip.training import train_tokenizer
+    >>> tokenizer = train_tokenizer(["a cat and a hat"] * 3, vocab_size=520)
+    >>> tokenizer.encode("a cat") == tokenizer.encode("A CAT")
+    True
     """
     n_merges = vocab_size - 2 * len(_BYTE_SYMBOLS) - 2
     if n_merges < 0:

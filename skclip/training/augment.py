@@ -1,4 +1,4 @@
-"""Random changes of pictures that leave their captions true."""
+"""Random changes of images that leave their captions true."""
 
 import math
 
@@ -7,32 +7,32 @@ from torch.nn import functional as F
 
 
 class Augmentation:
-    """Move, blur, fade and roughen a batch of pictures, each by its own random amount.
+    """Move images, and change their contrast and brightness, and add noise, all at random.
 
-    Called with pixels (batch, 3, height, width) in [0, 1] and a `torch.Generator`, it returns
-    pixels of the same shape.
+    An instance is called with the pixels of a batch and a random generator, and returns changed
+    pixels. Each image is changed by its own random amounts.
 
     Parameters
     ----------
     rotation : float, default=10
-        Largest rotation to either side, in degrees.
+        Largest rotation in either direction, in degrees.
     scale : float, default=0.15
         Largest relative change of the width and, independently, of the height.
     translation : float, default=0.06
-        Largest shift, as a fraction of the side.
+        Largest horizontal and vertical shift, as a fraction of the image's side.
     contrast : float, default=0.3
-        Largest relative loss or gain of contrast about the mean grey.
+        Largest relative decrease or increase of the contrast around the image's mean.
     brightness : float, default=0.15
-        Largest shift of all pixels.
+        Largest value that is added to or subtracted from all pixels, which lie in [0, 1].
     noise : float, default=0.04
-        Largest standard deviation of the added noise.
+        Largest standard deviation of the added Gaussian noise, which is the same in all channels.
     fraction : float, default=0.5
-        Fraction of the pictures that each of the changes touches.
+        Probability, for each image, of each of the changes.
 
     Examples
     --------
     >>> import torch
-    >>> from skclip.training.augment import Augmentation
+    >>> from skclip.training import Augmentation
     >>> augment = Augmentation(rotation=20)
     >>> augment(torch.rand(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
     torch.Size([2, 3, 8, 8])
@@ -58,7 +58,20 @@ class Augmentation:
         self.fraction = fraction
 
     def __call__(self, pixels, generator):
-        """Return changed pixels; all randomness comes from the generator, on the CPU."""
+        """Change a batch of images.
+
+        Parameters
+        ----------
+        pixels : tensor of shape (batch, 3, height, width)
+            Values in [0, 1].
+        generator : torch.Generator
+            A generator on the CPU, the only source of randomness.
+
+        Returns
+        -------
+        tensor of shape (batch, 3, height, width)
+            Values in [0, 1].
+        """
 
         def draw(*shape):
             amounts = 2 * torch.rand(len(pixels), *shape, generator=generator) - 1
@@ -81,7 +94,7 @@ class Augmentation:
 
 
 def move(pixels, angle, scale, shift):
-    """Rotate, scale and shift pictures about their centre, with edges continued outwards.
+    """Rotate, scale and shift images around their center, and repeat their edges outside.
 
     Parameters
     ----------
@@ -89,19 +102,19 @@ def move(pixels, angle, scale, shift):
     angle : tensor of shape (batch,)
         In radians, clockwise.
     scale, shift : tensor of shape (batch, 2)
-        Across and down; a shift of 1 is half the side.
+        Horizontal and vertical; a shift of 1 is half the side.
 
     Returns
     -------
     tensor of the shape of `pixels`
-        Pictures that do not move come back as they are.
+        Images that do not move are returned unchanged.
     """
     moved = ((angle != 0) | (scale != 1).any(1) | (shift != 0).any(1)).nonzero()[:, 0]
     if not len(moved):
         return pixels
     angle, scale, shift = angle[moved], scale[moved], shift[moved]
     cos, sin = angle.cos(), angle.sin()
-    # from a place in the result back to its source: undo the shift, the rotation, the scale
+    # maps a place in the result to its source: undo the shift, the rotation and the scale
     turn = torch.stack([cos, sin, -sin, cos], dim=1).view(-1, 2, 2) / scale[:, :, None]
     theta = torch.cat([turn, -turn @ shift[:, :, None]], dim=2).to(pixels)
     moved = moved.to(pixels.device)

@@ -1,4 +1,4 @@
-"""Pictures and captions as shuffled batches."""
+"""Images and captions as shuffled batches."""
 
 from typing import NamedTuple
 
@@ -9,15 +9,15 @@ from skclip.model.tokenizer import pad
 
 
 class Batch(NamedTuple):
-    """One batch; the text tower sees each different caption once.
+    """One batch, in which equal captions are tokenized and embedded once.
 
     Parameters
     ----------
     images : tensor of shape (batch, 3, height, width), uint8
     token_ids : tensor of shape (n_captions, length), int64
-        The different captions.
+        The distinct captions.
     groups : tensor of shape (batch,), int64
-        For each image the row of its caption in `token_ids`.
+        For each image, the row of its caption in `token_ids`.
     """
 
     images: torch.Tensor
@@ -26,19 +26,19 @@ class Batch(NamedTuple):
 
 
 class Pairs:
-    """Pictures with their tokenised captions.
+    """Images with their tokenized captions.
 
     Parameters
     ----------
     images : array of shape (n, height, width, 3), uint8
-        Or any object with a length whose `images[indices]` is such an array.
+        Or any object with a length for which ``images[indices]`` is such an array.
     captions : sequence of str
     tokenizer : Tokenizer
 
     Raises
     ------
     ValueError
-        If there is not one caption for each image.
+        If the numbers of images and captions differ, or are zero.
     """
 
     def __init__(self, images, captions, tokenizer):
@@ -56,7 +56,7 @@ class Pairs:
         return len(self.groups)
 
     def take(self, indices):
-        """Return the pairs at some indices, an int array, as a `Batch`."""
+        """Return the pairs at the given indices, an int array, as a `Batch`."""
         images = np.asarray(self.images[indices])
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(
@@ -74,8 +74,9 @@ class Pairs:
 def shuffled(n_samples, batch_size, seed, epoch):
     """Return the batches of one epoch, an int array (n_batches, batch_size).
 
-    The order depends on the seed and the epoch alone. What does not fill a batch is left out until
-    another epoch's order brings it; fewer samples than `batch_size` make one smaller batch.
+    The order depends on the seed and the epoch alone. Samples that do not fill a last batch are
+    left out of the epoch. If there are fewer samples than `batch_size`, one smaller batch holds
+    them all.
 
     Examples
     --------

@@ -1,20 +1,21 @@
-"""Contrastive losses, handed to the trainer as objects."""
+"""Contrastive losses, passed to the trainer as objects."""
 
 import torch
 from torch.nn import functional as F
 
 
 class InfoNCE:
-    """Symmetric cross-entropy over the pairs of a batch.
+    """The contrastive loss of CLIP: symmetric cross-entropy over the pairs of a batch.
 
-    Called with normalised embeddings it returns the mean of two cross-entropies: of each image
-    among the texts and of each text among the images. Pairs of the same group, such as pictures
-    with the same caption, are positives of each other and share the target evenly.
+    An instance is called with the normalized embeddings of a batch. It returns the mean of two
+    cross-entropies: of each image among the texts, and of each text among the images. Pairs of the
+    same group, such as images with equal captions, are positives of each other and share the target
+    evenly.
 
     Notes
     -----
     Radford et al. 2021, section 2.3 and figure 3; van den Oord et al. 2018, equation 4. Shared
-    targets after Yang et al. 2022, "Unified Contrastive Learning in Image-Text-Label Space",
+    targets follow Yang et al. 2022, "Unified Contrastive Learning in Image-Text-Label Space",
     equations 4 and 5, averaged over the positives.
 
     Examples
@@ -32,11 +33,12 @@ class InfoNCE:
         Parameters
         ----------
         images, texts : tensor of shape (batch, dim)
-            Normalised embeddings; rows belong together.
+            Normalized embeddings. Row i of both is one pair.
         logit_scale : tensor, scalar
-            The factor on the cosine similarities.
+            Factor by which the cosine similarities are multiplied (1 / temperature).
         groups : tensor of shape (batch,), int, default=None
-            Rows with equal numbers are positives of each other; None means that all differ.
+            Rows with equal numbers are positives of each other. None means that each pair is a
+            group of its own.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""How the learning rate moves over a run."""
+"""The learning rate over a training run."""
 
 import math
 
@@ -6,7 +6,7 @@ import math
 def warmup_cosine(step, n_steps, n_warmup):
     """Return the fraction of the peak learning rate at a step, counted from 0.
 
-    It rises linearly over `n_warmup` steps and falls to zero along half a cosine.
+    The fraction rises linearly over `n_warmup` steps, then falls to zero along half a cosine.
 
     Notes
     -----

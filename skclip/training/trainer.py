@@ -27,60 +27,69 @@ _STEPS_BETWEEN_REPORTS = 20
 
 
 class Trainer:
-    """Train a CLIP model on pictures and captions.
+    """Train a CLIP model on images and captions.
 
     Parameters
     ----------
     model : CLIP
-        Trained in place.
+        The model to train. It is changed in place.
     tokenizer : Tokenizer
-    preprocess : PreprocessConfig or None, default=None
-        Its mean and standard deviation normalise the pixels, which are taken at the model's size
-        already; it is what the trained model is to be saved with. None means OpenAI's.
-    loss : object, default=InfoNCE()
-        Called with normalised image and text embeddings, the logit scale and the groups of equal
-        captions.
+        Its vocabulary, context length and end token must fit the model.
+    preprocess_config : PreprocessConfig or None, default=None
+        Its mean and standard deviation normalize the pixels. The images must have the model's size
+        already, so nothing is resized. Save the trained model with this configuration. None means
+        the default configuration at the model's image size.
+    loss : callable or None, default=None
+        Called as ``loss(images, texts, logit_scale, groups)`` with normalized embeddings of shape
+        (batch, dim), the factor on their similarities, and one int per pair that is equal for equal
+        captions. Returns a scalar tensor. None means `InfoNCE`.
     augment : callable or None, default=None
-        Called with pixels (batch, 3, height, width) in [0, 1] and a `torch.Generator`; returns
-        such pixels.
+        Called as ``augment(pixels, generator)`` with pixels of shape (batch, 3, height, width) in
+        [0, 1] and a `torch.Generator`; returns changed pixels of the same shape, such as
+        `Augmentation`. None leaves the images unchanged.
     n_steps : int, default=1000
         Optimizer steps of the whole run, at least 1.
     batch_size : int, default=256
+        Pairs per step. If there are fewer pairs, a step takes all of them.
     lr : float, default=1e-3
         Peak learning rate.
     weight_decay : float, default=0.1
-        Of weights; gains, biases and the logit scale are not decayed.
+        Weight decay of matrices and convolutions; gains, biases and the logit scale have none.
     warmup : float, default=0.05
-        Fraction of the steps over which the learning rate rises linearly; then it falls along a
-        cosine.
+        Fraction of the steps, from 0 to 1, over which the learning rate rises linearly. After that
+        it falls along a cosine.
     max_grad_norm : float or None, default=None
-        Longer gradients are shortened to this.
+        Largest norm of the gradient; longer gradients are scaled down to it. None means no limit.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Number format of the two towers' arithmetic; weights, loss and optimizer stay in float32.
-        "auto" is bfloat16 where the hardware multiplies in it, else float32.
+        Number format of the towers' arithmetic. Weights, loss and optimizer stay in float32. "auto"
+        is bfloat16 if the hardware supports it, else float32.
     device : str, default="auto"
-        Where to train; "auto" is the first CUDA card if there is one, else the CPU.
+        Device to train on. "auto" is the first CUDA device, or the CPU if there is none. The model
+        stays on this device after training.
     random_state : int, default=0
-        Seed of the order of the pairs and of the augmentation. The model's own weights were drawn
-        when it was made.
+        Seed of the order of the pairs and of the augmentation. It does not set the model's initial
+        weights, which are drawn when the model is created; call `torch.manual_seed` before that.
 
     Attributes
     ----------
     losses_ : ndarray of shape (n_steps,)
         Loss of each batch.
 
+    See Also
+    --------
+    save_model : Save the trained model.
+    load_model : Load a trained model, to use it or to train it further.
+
     Notes
     -----
-    Radford et al. 2021, sections 2.3 to 2.5: AdamW (Loshchilov and Hutter 2019), a cosine schedule,
-    the logit scale held at or below ln(100).
+    Training follows Radford et al. 2021, sections 2.3 to 2.5: AdamW (Loshchilov and Hutter 2019), a
+    cosine schedule, and a logit scale that is kept at or below ln(100).
 
     Examples
     --------
     >>> import numpy as np
-    >>> from skclip.model.clip import CLIP
-    >>> from skclip.model.config import CLIPConfig, TextConfig, VisionConfig
-    >>> from skclip.model.tokenizer import train_tokenizer
-    >>> from skclip.training import Trainer
+    >>> from skclip.training import CLIP, CLIPConfig, TextConfig, Trainer, VisionConfig
+    >>> from skclip.training import train_tokenizer
     >>> images = np.zeros((8, 16, 16, 3), np.uint8)
     >>> images[4:] = 255
     >>> captions = ["black"] * 4 + ["white"] * 4
@@ -100,7 +109,7 @@ class Trainer:
         model,
         tokenizer,
         *,
-        preprocess=None,
+        preprocess_config=None,
         loss=None,
         augment=None,
         n_steps=1000,
@@ -115,9 +124,9 @@ class Trainer:
     ):
         self.model = model
         self.tokenizer = tokenizer
-        if preprocess is None:
-            preprocess = PreprocessConfig(image_size=model.config.vision.image_size)
-        self.preprocess = preprocess
+        if preprocess_config is None:
+            preprocess_config = PreprocessConfig(image_size=model.config.vision.image_size)
+        self.preprocess_config = preprocess_config
         self.loss = InfoNCE() if loss is None else loss
         self.augment = augment
         self.n_steps = n_steps
@@ -130,48 +139,50 @@ class Trainer:
         self.device = device
         self.random_state = random_state
 
-    def fit(self, data, *, checkpoint=None, verbose=0):
-        """Train on pairs of pictures and captions.
+    def fit(self, data, *, state_file=None, verbose=0):
+        """Train on pairs of images and captions.
 
         Parameters
         ----------
         data : tuple (images, captions), or callable
-            Images are uint8 of shape (n, image_size, image_size, 3), or any object with a length
-            whose `images[indices]` is such an array; captions a sequence of n str. A callable is
-            asked for such a tuple with each epoch's number, from 0; the same number must always
-            give the same pairs.
-        checkpoint : path or None, default=None
-            File that keeps the state of the run, written every minute, at the end, and before a
-            KeyboardInterrupt leaves. If it exists, training continues from it, to the same result
-            as without an interruption.
+            The images are a uint8 array of shape (n, image_size, image_size, 3), or any object with
+            a length for which ``images[indices]`` is such an array. The captions are a sequence of
+            n str. A callable is called with the number of each epoch, starting at 0, and returns
+            such a tuple; the same number must always give the same pairs.
+        state_file : path or None, default=None
+            File that stores the state of the run: it is written every minute, at the end, and
+            before a KeyboardInterrupt ends the run. If the file exists, training resumes from it,
+            with the same result as an uninterrupted run. None stores nothing.
         verbose : int, default=0
-            Above 0 a progress bar shows the loss.
+            Values above 0 show a progress bar with the loss.
 
         Returns
         -------
-        self
+        self : Trainer
+            With the trained model, in evaluation mode, as ``self.model``.
 
         Raises
         ------
         CheckpointError
-            If `checkpoint` was written by a run with another model, tokenizer, precision or other
-            numbers. That loss, augmentation and data are the same is for the caller to see to.
+            If `state_file` was written by a run with another model configuration, tokenizer,
+            preprocessing, precision or other numbers. The caller must see to it that the loss, the
+            augmentation and the data are the same.
         ValueError
-            If a number is out of range, or sizes of model, tokenizer, preprocessing and pictures
-            differ.
+            If a number is out of range, or the model, the tokenizer, the preprocessing
+            configuration and the images do not fit each other.
         FloatingPointError
             If the loss is no longer finite.
         """
         _check_numbers(self)
-        _check_sizes(self.model, self.tokenizer, self.preprocess)
+        _check_sizes(self.model, self.tokenizer, self.preprocess_config)
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
-        # channels last is the layout of the pictures and the faster one for convolutions
+        # channels last is the layout of the images, and makes convolutions faster
         model = self.model.to(device, memory_format=torch.channels_last).train()
         optimizer = make_optimizer(model, self.lr, self.weight_decay)
-        run = _Run(model, optimizer, checkpoint, self._settings(precision))
+        run = _Run(model, optimizer, state_file, self._settings(precision))
         progress = tqdm(total=self.n_steps, initial=run.step, unit="step", disable=not verbose)
-        with progress, _interrupts_between_steps(checkpoint is not None) as check_interrupt:
+        with progress, _interrupts_between_steps(state_file is not None) as check_interrupt:
             while run.step < self.n_steps:
                 for batch in self._epoch(data, run):
                     optimizer.zero_grad()
@@ -189,7 +200,7 @@ class Trainer:
         return self
 
     def _epoch(self, data, run):
-        """Yield the batches of the run's epoch that are still to come."""
+        """Yield the remaining batches of the run's current epoch."""
         if callable(data):
             run.pairs = Pairs(*data(run.epoch), self.tokenizer)
         elif run.pairs is None:
@@ -207,7 +218,7 @@ class Trainer:
             images = self.augment(images, torch.Generator().manual_seed(int(seed)))
         mean, std = (
             torch.tensor(values, device=device).view(3, 1, 1)
-            for values in (self.preprocess.mean, self.preprocess.std)
+            for values in (self.preprocess_config.mean, self.preprocess_config.std)
         )
         groups = batch.groups.to(device)
         enabled = precision is not torch.float32
@@ -227,8 +238,9 @@ class Trainer:
         self.model.clamp_logit_scale_()
 
     def _settings(self, precision):
-        """What must not change between an interrupted run and its continuation."""
-        names = "n_steps batch_size lr weight_decay warmup max_grad_norm random_state preprocess"
+        """Return the settings that an interrupted run and its continuation must share."""
+        names = "n_steps batch_size lr weight_decay warmup max_grad_norm random_state"
+        names += " preprocess_config"
         return {name: repr(getattr(self, name)) for name in names.split()} | {
             "config": repr(asdict(self.model.config)),
             "precision": str(precision),
@@ -237,18 +249,18 @@ class Trainer:
 
 
 class _Run:
-    """Where a run stands, and the file that remembers it."""
+    """The state of a run, and the file that stores it."""
 
-    def __init__(self, model, optimizer, checkpoint, settings):
+    def __init__(self, model, optimizer, state_file, settings):
         self.model = model
         self.optimizer = optimizer
-        self.checkpoint = checkpoint
+        self.state_file = state_file
         self.settings = settings
         self.step = self.epoch = self.epoch_start = 0
         self.losses = []
         self.pairs = None
         self.saved_at = time.monotonic()
-        if checkpoint is not None and os.path.exists(checkpoint):
+        if state_file is not None and os.path.exists(state_file):
             self._load()
 
     def finish_step(self, loss):
@@ -258,7 +270,7 @@ class _Run:
             self.save()
 
     def check_loss(self):
-        """Return the mean of the last losses, which must be finite."""
+        """Return the mean of the latest losses; raise an error if it is not finite."""
         loss = torch.stack(self.losses[-_STEPS_BETWEEN_REPORTS:]).mean().item()
         if not np.isfinite(loss):
             raise FloatingPointError(
@@ -267,8 +279,8 @@ class _Run:
         return loss
 
     def save(self):
-        """Write beside the checkpoint and rename, so that it is never half written."""
-        if self.checkpoint is None:
+        """Write a new file and rename it, so that the state file is never half written."""
+        if self.state_file is None:
             return
         self.check_loss()
         state = {
@@ -278,19 +290,22 @@ class _Run:
             "progress": [self.step, self.epoch, self.epoch_start],
             "losses": torch.stack(self.losses),
         }
-        beside = f"{os.fspath(self.checkpoint)}.part"
-        torch.save(state, beside)
-        os.replace(beside, self.checkpoint)
+        part = f"{os.fspath(self.state_file)}.part"
+        torch.save(state, part)
+        os.replace(part, self.state_file)
         self.saved_at = time.monotonic()
 
     def _load(self):
-        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        other = [k for k, v in self.settings.items() if state["settings"].get(k) != v]
-        if other:
-            name = other[0]
+        state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        stored = state["settings"]
+        # older state files call this setting preprocess
+        stored.setdefault("preprocess_config", stored.get("preprocess"))
+        different = [name for name, value in self.settings.items() if stored.get(name) != value]
+        if different:
+            name = different[0]
             raise CheckpointError(
-                f"'{os.fspath(self.checkpoint)}' was written by a run with "
-                f"{name}={state['settings'].get(name)}, this one has {name}={self.settings[name]}; "
+                f"'{os.fspath(self.state_file)}' was written by a run with "
+                f"{name}={stored.get(name)}, this one has {name}={self.settings[name]}; "
                 "use the same settings, or another file"
             )
         self.model.load_state_dict(state["model"])
@@ -319,7 +334,7 @@ def resolve_precision(precision, device):
 
 
 def make_optimizer(model, lr, weight_decay):
-    """Return AdamW that does not decay gains, biases and the logit scale."""
+    """Return an AdamW optimizer that does not decay gains, biases and the logit scale."""
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [
@@ -331,11 +346,12 @@ def make_optimizer(model, lr, weight_decay):
 
 @contextmanager
 def _interrupts_between_steps(enabled):
-    """Hold a KeyboardInterrupt back until a step is complete and saved.
+    """Delay a KeyboardInterrupt until the current step is complete and saved.
 
-    Yields a function that is called after each step with what is to be done before leaving.
+    Yields a function to call after each step. It takes the function that saves the run; after
+    Ctrl-C it calls that function and raises KeyboardInterrupt.
     """
-    # Python allows signal handlers in the main thread only; what runs under nohup ignores Ctrl-C
+    # Python allows signal handlers in the main thread only; a process under nohup ignores Ctrl-C
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not enabled or not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield lambda save: None
@@ -371,22 +387,22 @@ def _digest(tokenizer):
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _check_sizes(model, tokenizer, preprocess):
-    if preprocess.image_size != model.config.vision.image_size:
+def _check_sizes(model, tokenizer, preprocess_config):
+    if preprocess_config.image_size != model.config.vision.image_size:
         raise ValueError(
-            f"preprocess has image_size={preprocess.image_size}, but the model takes "
+            f"preprocess_config has image_size={preprocess_config.image_size}, but the model takes "
             f"{model.config.vision.image_size}"
         )
     text = model.config.text
     if len(tokenizer.vocab) > text.vocab_size or tokenizer.context_length > text.context_length:
         raise ValueError(
             f"the tokenizer has {len(tokenizer.vocab)} symbols and a context length of "
-            f"{tokenizer.context_length}, the model is made for {text.vocab_size} and "
+            f"{tokenizer.context_length}, but the model takes at most {text.vocab_size} and "
             f"{text.context_length}"
         )
     if tokenizer.end_id != text.end_token_id:
         raise ValueError(
-            f"the tokenizer's end token is {tokenizer.end_id}, the model pools at "
+            f"the tokenizer's end token is {tokenizer.end_id}, but the model pools text at "
             f"{text.end_token_id}"
         )
 

@@ -1,4 +1,4 @@
-"""Small random models with a tokenizer, and pictures and texts to compare embeddings on."""
+"""Small random models with a tokenizer, and images and texts to compare embeddings on."""
 
 import numpy as np
 import pytest
@@ -54,8 +54,8 @@ def make_model(tokenizer):
 
 
 @pytest.fixture
-def preprocess():
-    """Return a recipe that is not the default one, for a picture size."""
+def make_preprocess_config():
+    """Return a configuration that differs from the default one, for an image size."""
 
     def make(image_size):
         return PreprocessConfig(image_size, mean=(0.5, 0.4, 0.3), std=(0.25, 0.3, 0.35))
@@ -83,7 +83,7 @@ def randomize_weights():
 
 @pytest.fixture(scope="session")
 def pixels():
-    """Return normalised pixels, (3, 3, side, side)."""
+    """Return normalized pixels, (3, 3, side, side)."""
 
     def make(side):
         rng = np.random.default_rng(0)
@@ -94,7 +94,7 @@ def pixels():
 
 @pytest.fixture(scope="session")
 def largest_difference():
-    """Compare embeddings after normalisation to unit length."""
+    """Compare embeddings after normalization to unit length."""
 
     def compare(first, second):
         first, second = (torch.nn.functional.normalize(x.detach(), dim=-1) for x in (first, second))

@@ -35,7 +35,7 @@ def test_linear_probe_is_above_pixels(digits):
         models = [LogisticRegression(C=C, max_iter=2000) for C in Cs]
         return max(cross_val_score(model, X, digits.target, cv=5).mean() for model in models)
 
-    # the best C for each, of 0.01, 0.1, 1, 10, 100 and 1000, and its neighbours
+    # the best C for each, of 0.01, 0.1, 1, 10, 100 and 1000, and its neighbors
     assert best_score(embeddings, [10, 100]) > best_score(digits.data / 16, [1, 10, 100])
 
 

@@ -2,14 +2,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from skclip.checkpoints.load import load_checkpoint
-from skclip.checkpoints.save import save_checkpoint
-from skclip.exceptions import CheckpointError
+from skclip.checkpoints.load import load_checkpoint, load_model
+from skclip.checkpoints.save import save_model
+from skclip.exceptions import CheckpointError, ModelNotAvailableError
 
 
 @pytest.fixture
-def saved(tmp_path, make_model, tokenizer, preprocess):
-    save_checkpoint(tmp_path, make_model(), tokenizer, preprocess(32))
+def saved(tmp_path, make_model, tokenizer, make_preprocess_config):
+    save_model(tmp_path, make_model(), tokenizer, make_preprocess_config(32))
     return tmp_path
 
 
@@ -33,6 +33,27 @@ def test_loading_leaves_the_random_state_alone(saved):
     torch.manual_seed(0)
     load_checkpoint(saved)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_load_model_gives_a_module_to_train(saved, tokenizer, make_preprocess_config):
+    model, loaded_tokenizer, preprocess_config = load_model(saved)
+    parameters = list(model.parameters())
+    assert {(p.device.type, p.dtype, p.requires_grad) for p in parameters} == {
+        ("cpu", torch.float32, True)
+    }
+    assert not model.training
+    assert (loaded_tokenizer.vocab, loaded_tokenizer.merges) == (tokenizer.vocab, tokenizer.merges)
+    assert preprocess_config == make_preprocess_config(32)
+
+
+def test_load_model_can_stay_offline():
+    with pytest.raises(ModelNotAvailableError, match="local_files_only"):
+        load_model("org/never-downloaded", local_files_only=True)
+
+
+def test_load_model_takes_names_and_paths_only():
+    with pytest.raises(TypeError, match="model must be a name or a path, got a object"):
+        load_model(object())
 
 
 def test_a_loaded_model_does_not_depend_on_its_files(saved, token_ids):

@@ -15,7 +15,7 @@ from skclip.checkpoints import hub, resolve
 from skclip.checkpoints.formats import openai
 from skclip.checkpoints.load import load_checkpoint
 from skclip.checkpoints.resolve import DEFAULT_MODEL, fingerprint, identify, list_models
-from skclip.checkpoints.save import save_checkpoint
+from skclip.checkpoints.save import save_model
 from skclip.exceptions import CheckpointError, ModelNotAvailableError
 from skclip.model.tokenizer import Tokenizer
 
@@ -23,17 +23,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
-def saved(tmp_path, make_model, tokenizer, preprocess):
+def saved(tmp_path, make_model, tokenizer, make_preprocess_config):
     directory = tmp_path / "saved"
     model = make_model()
-    save_checkpoint(directory, model, tokenizer, preprocess(32), templates=["a {}"])
+    save_model(directory, model, tokenizer, make_preprocess_config(32), templates=["a {}"])
     return directory
 
 
 @pytest.fixture
-def resnet(tmp_path, make_model, tokenizer, preprocess):
+def resnet(tmp_path, make_model, tokenizer, make_preprocess_config):
     directory = tmp_path / "resnet"
-    save_checkpoint(directory, make_model("resnet"), tokenizer, preprocess(64))
+    save_model(directory, make_model("resnet"), tokenizer, make_preprocess_config(64))
     return directory
 
 
@@ -360,5 +360,5 @@ def test_every_name_is_documented():
 
 
 def test_hub_fetch_names_what_the_hub_refuses(local_hub):
-    with pytest.raises(ModelNotAvailableError, match="does not give"):
+    with pytest.raises(ModelNotAvailableError, match="the hub refuses 'org/bad"):
         hub.fetch("org/bad..name--", None, resolve._needed_names)

@@ -7,7 +7,7 @@ import transformers
 from safetensors.torch import load_file
 
 from skclip.checkpoints.load import load_checkpoint
-from skclip.checkpoints.save import save_checkpoint
+from skclip.checkpoints.save import save_model
 from skclip.model.config import PreprocessConfig
 
 TOLERANCE = 1e-5
@@ -24,13 +24,13 @@ def assert_same_model(first, second):
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu", "gelu_tanh"])
 def test_round_trip(tmp_path, make_model, tokenizer, kind, activation):
     model = make_model(kind, activation)
-    preprocess = PreprocessConfig(
+    preprocess_config = PreprocessConfig(
         model.config.vision.image_size, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bilinear", "squash"
     )
-    save_checkpoint(tmp_path, model, tokenizer, preprocess, templates=("a {}",))
+    save_model(tmp_path, model, tokenizer, preprocess_config, templates=("a {}",))
     checkpoint = load_checkpoint(tmp_path)
     assert_same_model(checkpoint.model, model)
-    assert checkpoint.preprocess == preprocess
+    assert checkpoint.preprocess_config == preprocess_config
     assert checkpoint.templates == ("a {}",)
     for name in ("vocab", "merges", "context_length", "start_token", "end_token"):
         assert getattr(checkpoint.tokenizer, name) == getattr(tokenizer, name)
@@ -40,10 +40,17 @@ def test_round_trip(tmp_path, make_model, tokenizer, kind, activation):
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 def test_transformers_reads_a_vit(
-    tmp_path, make_model, tokenizer, preprocess, pixels, texts, largest_difference, activation
+    tmp_path,
+    make_model,
+    tokenizer,
+    make_preprocess_config,
+    pixels,
+    texts,
+    largest_difference,
+    activation,
 ):
     own = make_model("vit", activation)
-    save_checkpoint(tmp_path, own, tokenizer, preprocess(32))
+    save_model(tmp_path, own, tokenizer, make_preprocess_config(32))
     peer, report = transformers.CLIPModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values())
     peer_tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
@@ -65,10 +72,17 @@ def test_transformers_reads_a_vit(
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 def test_open_clip_reads_a_resnet(
-    tmp_path, make_model, tokenizer, preprocess, pixels, texts, largest_difference, activation
+    tmp_path,
+    make_model,
+    tokenizer,
+    make_preprocess_config,
+    pixels,
+    texts,
+    largest_difference,
+    activation,
 ):
     own = make_model("resnet", activation)
-    save_checkpoint(tmp_path, own, tokenizer, preprocess(64))
+    save_model(tmp_path, own, tokenizer, make_preprocess_config(64))
     peer = open_clip.create_model(f"local-dir:{tmp_path}").eval()
     assert peer.visual.image_mean == (0.5, 0.4, 0.3) or peer.visual.image_mean == [0.5, 0.4, 0.3]
     peer_ids = open_clip.get_tokenizer(f"local-dir:{tmp_path}")(texts)
@@ -82,10 +96,10 @@ def test_open_clip_reads_a_resnet(
 
 
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
-def test_float16_storage(tmp_path, make_model, tokenizer, preprocess, kind):
+def test_float16_storage(tmp_path, make_model, tokenizer, make_preprocess_config, kind):
     model = make_model(kind)
-    recipe = preprocess(model.config.vision.image_size)
-    save_checkpoint(tmp_path, model, tokenizer, recipe, dtype="float16")
+    preprocess_config = make_preprocess_config(model.config.vision.image_size)
+    save_model(tmp_path, model, tokenizer, preprocess_config, dtype="float16")
     (weights,) = tmp_path.glob("*.safetensors")
     kinds = {value.dtype for value in load_file(weights).values()}
     assert kinds - {torch.int64} == {torch.float16}
@@ -98,33 +112,35 @@ def test_float16_storage(tmp_path, make_model, tokenizer, preprocess, kind):
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
 def test_files_have_the_permissions_that_the_umask_gives(
-    tmp_path, make_model, tokenizer, preprocess, umask, mode
+    tmp_path, make_model, tokenizer, make_preprocess_config, umask, mode
 ):
     before = os.umask(umask)
     try:
-        save_checkpoint(tmp_path, make_model(), tokenizer, preprocess(32), templates=["a {}"])
+        save_model(
+            tmp_path, make_model(), tokenizer, make_preprocess_config(32), templates=["a {}"]
+        )
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
 
 
 def test_other_checkpoints_in_the_directory_are_not_mixed(
-    tmp_path, make_model, tokenizer, preprocess
+    tmp_path, make_model, tokenizer, make_preprocess_config
 ):
-    save_checkpoint(tmp_path, make_model(), tokenizer, preprocess(32))
-    save_checkpoint(tmp_path, make_model(seed=1), tokenizer, preprocess(32))
+    save_model(tmp_path, make_model(), tokenizer, make_preprocess_config(32))
+    save_model(tmp_path, make_model(seed=1), tokenizer, make_preprocess_config(32))
     assert_same_model(load_checkpoint(tmp_path).model, make_model(seed=1))
     with pytest.raises(ValueError, match="another checkpoint.*config.json"):
-        save_checkpoint(tmp_path, make_model("resnet"), tokenizer, preprocess(64))
+        save_model(tmp_path, make_model("resnet"), tokenizer, make_preprocess_config(64))
     assert_same_model(load_checkpoint(tmp_path).model, make_model(seed=1))
 
 
-def test_what_does_not_belong_together(tmp_path, make_model, tokenizer, preprocess):
+def test_what_does_not_belong_together(tmp_path, make_model, tokenizer, make_preprocess_config):
     model = make_model()
     with pytest.raises(ValueError, match="image_size=64"):
-        save_checkpoint(tmp_path, model, tokenizer, preprocess(64))
+        save_model(tmp_path, model, tokenizer, make_preprocess_config(64))
     with pytest.raises(ValueError, match="dtype must be one of"):
-        save_checkpoint(tmp_path, model, tokenizer, preprocess(32), dtype="int8")
+        save_model(tmp_path, model, tokenizer, make_preprocess_config(32), dtype="int8")
     smaller = type(tokenizer).from_merges(tokenizer.merges[:-1])
     with pytest.raises(ValueError, match="end token"):
-        save_checkpoint(tmp_path, model, smaller, preprocess(32))
+        save_model(tmp_path, model, smaller, make_preprocess_config(32))

@@ -139,7 +139,7 @@ def test_sentence_transformers_model(tmp_path):
     pytest.importorskip("sentence_transformers.models")
     from sentence_transformers import models
 
-    from skclip.checkpoints.save import save_checkpoint
+    from skclip.checkpoints.save import save_model
     from skclip.model.clip import CLIP
     from skclip.model.config import CLIPConfig, PreprocessConfig, TextConfig, VisionConfig
     from skclip.model.tokenizer import train_tokenizer
@@ -151,7 +151,7 @@ def test_sentence_transformers_model(tmp_path):
         VisionConfig(image_size=32, patch_size=16, width=64, layers=1),
         TextConfig(len(tokenizer.vocab), 32, 64, 1),
     )
-    save_checkpoint(tmp_path, CLIP(config), tokenizer, PreprocessConfig(image_size=32))
+    save_model(tmp_path, CLIP(config), tokenizer, PreprocessConfig(image_size=32))
     peer = st.SentenceTransformer(modules=[models.CLIPModel(str(tmp_path))], device="cpu")
     encoder = SentenceTransformerEncoder(peer)
     texts = ["a red circle", "two blue squares"]

@@ -2,7 +2,8 @@ import math
 
 import torch
 
-from skclip.training.augment import Augmentation, move
+from skclip.training import Augmentation
+from skclip.training.augment import move
 
 
 def generator(seed=0):
@@ -26,14 +27,14 @@ def test_nothing_changes_without_amounts():
 
 
 def test_moves_as_named():
-    picture = torch.zeros(1, 1, 8, 8)
-    picture[0, 0, 3, 5] = 1
+    image = torch.zeros(1, 1, 8, 8)
+    image[0, 0, 3, 5] = 1
     still = {"angle": torch.zeros(1), "scale": torch.ones(1, 2), "shift": torch.zeros(1, 2)}
     # two of eight pixels to the right and one down; a whole side is 2
-    shifted = move(picture, **still | {"shift": torch.tensor([[0.5, 0.25]])})
-    torch.testing.assert_close(shifted, picture.roll((1, 2), dims=(2, 3)))
-    turned = move(picture, **still | {"angle": torch.full((1,), math.pi / 2)})
-    torch.testing.assert_close(turned, picture.rot90(-1, dims=(2, 3)), atol=1e-5, rtol=0)
+    shifted = move(image, **still | {"shift": torch.tensor([[0.5, 0.25]])})
+    torch.testing.assert_close(shifted, image.roll((1, 2), dims=(2, 3)))
+    turned = move(image, **still | {"angle": torch.full((1,), math.pi / 2)})
+    torch.testing.assert_close(turned, image.rot90(-1, dims=(2, 3)), atol=1e-5, rtol=0)
     block = torch.zeros(1, 1, 8, 8)
     block[..., 3:5, 3:5] = 1
     wider = move(block, **still | {"scale": torch.tensor([[2.0, 1.0]])})

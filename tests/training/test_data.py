@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skclip.model.tokenizer import train_tokenizer
+from skclip.training import train_tokenizer
 from skclip.training.data import Pairs, shuffled
 
 CAPTIONS = ["a cat", "a dog", "a cat", "a hat on a cat", "a dog"]

@@ -18,7 +18,7 @@ def train(directory):
 
 def test_the_command_trains_and_saves_the_same_model_again(tmp_path):
     first, again = train(tmp_path / "first"), train(tmp_path / "again")
-    assert first.preprocess.image_size == first.model.config.vision.image_size
+    assert first.preprocess_config.image_size == first.model.config.vision.image_size
     weights, others = first.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
     assert not list(tmp_path.glob("*/*.pt*"))

@@ -5,11 +5,19 @@ import pytest
 import torch
 
 from skclip.exceptions import CheckpointError
-from skclip.model.clip import CLIP, MAX_LOGIT_SCALE
-from skclip.model.config import CLIPConfig, PreprocessConfig, TextConfig, VisionConfig
-from skclip.model.tokenizer import train_tokenizer
-from skclip.training import InfoNCE, Trainer
-from skclip.training.augment import Augmentation
+from skclip.model.clip import MAX_LOGIT_SCALE
+from skclip.training import (
+    CLIP,
+    Augmentation,
+    CLIPConfig,
+    InfoNCE,
+    PreprocessConfig,
+    TextConfig,
+    Trainer,
+    VisionConfig,
+    load_model,
+    train_tokenizer,
+)
 from skclip.training.trainer import make_optimizer, resolve_precision
 
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "gray": (99, 99, 99)}
@@ -76,7 +84,7 @@ class InterruptedLoss(InfoNCE):
 
 
 def drawings(epoch):
-    """Other pictures in every epoch."""
+    """Return different images in every epoch."""
     return np.roll(IMAGES, epoch, axis=1), CAPTIONS
 
 
@@ -92,7 +100,7 @@ def test_an_ignored_ctrl_c_stays_ignored(tmp_path):
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         trainer = make_trainer(n_steps=3, loss=InterruptedLoss(1))
-        trainer.fit((IMAGES, CAPTIONS), checkpoint=tmp_path / "run.pt")
+        trainer.fit((IMAGES, CAPTIONS), state_file=tmp_path / "run.pt")
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, previous)
@@ -105,22 +113,22 @@ def test_an_ignored_ctrl_c_stays_ignored(tmp_path):
 @pytest.mark.parametrize("data", [(IMAGES, CAPTIONS), drawings], ids=["arrays", "callable"])
 def test_resumes_to_the_same_result(tmp_path, step, data):
     expected = make_trainer().fit(data)
-    checkpoint = tmp_path / "run.pt"
+    state_file = tmp_path / "run.pt"
     with pytest.raises(KeyboardInterrupt):
-        make_trainer(loss=InterruptedLoss(step)).fit(data, checkpoint=checkpoint)
+        make_trainer(loss=InterruptedLoss(step)).fit(data, state_file=state_file)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert len(torch.load(checkpoint, weights_only=True)["losses"]) == step + 1
+    assert len(torch.load(state_file, weights_only=True)["losses"]) == step + 1
     resumed = make_trainer(loss=InterruptedLoss(-1))
-    resumed.fit(data, checkpoint=checkpoint)
+    resumed.fit(data, state_file=state_file)
     assert torch.equal(weights(resumed), weights(expected))
     np.testing.assert_array_equal(resumed.losses_, expected.losses_)
     assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
 
 
 def test_refuses_to_continue_another_run(tmp_path):
-    make_trainer(n_steps=1).fit((IMAGES, CAPTIONS), checkpoint=tmp_path / "run.pt")
+    make_trainer(n_steps=1).fit((IMAGES, CAPTIONS), state_file=tmp_path / "run.pt")
     with pytest.raises(CheckpointError, match="n_steps=1, this one has n_steps=9"):
-        make_trainer().fit((IMAGES, CAPTIONS), checkpoint=tmp_path / "run.pt")
+        make_trainer().fit((IMAGES, CAPTIONS), state_file=tmp_path / "run.pt")
 
 
 def test_logit_scale_is_held():
@@ -154,7 +162,7 @@ def test_refuses_what_does_not_fit_the_model():
         make_trainer().fit((IMAGES[:, :16], CAPTIONS))
     trainer = make_trainer()
     trainer.tokenizer = train_tokenizer(CAPTIONS, vocab_size=530, context_length=13)
-    with pytest.raises(ValueError, match="a context length of 13, the model is made for"):
+    with pytest.raises(ValueError, match="a context length of 13, but the model takes at most"):
         trainer.fit((IMAGES, CAPTIONS))
 
 
@@ -174,7 +182,7 @@ def test_precision_names():
         ({"batch_size": 2.5}, "batch_size must be an int of at least 1, got 2.5"),
         ({"warmup": -0.5}, "warmup must be a fraction between 0 and 1, got -0.5"),
         ({"lr": -1.0}, "lr must not be negative, got -1.0"),
-        ({"preprocess": PreprocessConfig(64)}, "preprocess has image_size=64, but the model"),
+        ({"preprocess_config": PreprocessConfig(64)}, "preprocess_config has image_size=64, but"),
     ],
 )
 def test_refuses_numbers_out_of_range(settings, message):
@@ -183,13 +191,13 @@ def test_refuses_numbers_out_of_range(settings, message):
 
 
 def test_preprocessing_is_made_for_the_model():
-    assert make_trainer().preprocess == PreprocessConfig(image_size=32)
+    assert make_trainer().preprocess_config == PreprocessConfig(image_size=32)
 
 
 @pytest.mark.parametrize("change", ["tokenizer", "precision"])
 def test_refuses_to_continue_with_another(tmp_path, change):
-    checkpoint = tmp_path / "run.pt"
-    make_trainer(n_steps=2).fit((IMAGES, CAPTIONS), checkpoint=checkpoint)
+    state_file = tmp_path / "run.pt"
+    make_trainer(n_steps=2).fit((IMAGES, CAPTIONS), state_file=state_file)
     other = make_trainer(n_steps=2)
     if change == "tokenizer":
         words = ["quite other words than those before"] * 9
@@ -198,14 +206,25 @@ def test_refuses_to_continue_with_another(tmp_path, change):
     else:
         other.precision = "bfloat16"
     with pytest.raises(CheckpointError, match=f"was written by a run with {change}="):
-        other.fit((IMAGES, CAPTIONS), checkpoint=checkpoint)
+        other.fit((IMAGES, CAPTIONS), state_file=state_file)
+
+
+def test_trains_a_loaded_model_further():
+    model, tokenizer, preprocess_config = load_model("skclip/tiny")
+    assert not model.training
+    before = torch.cat([value.flatten().float() for value in model.state_dict().values()])
+    settings = {"n_steps": 2, "batch_size": 8, "device": "cpu", "precision": "float32"}
+    trainer = Trainer(model, tokenizer, preprocess_config=preprocess_config, **settings)
+    trainer.fit((IMAGES, CAPTIONS))
+    assert trainer.model is model
+    assert not torch.equal(weights(trainer), before)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_resumes_on_a_gpu(tmp_path):
-    checkpoint = tmp_path / "run.pt"
+    state_file = tmp_path / "run.pt"
     settings = {"device": "cuda", "n_steps": 25}
-    make_trainer(n_steps=25, device="cuda").fit((IMAGES, CAPTIONS), checkpoint=checkpoint)
-    again = make_trainer(**settings).fit((IMAGES, CAPTIONS), checkpoint=checkpoint)
+    make_trainer(n_steps=25, device="cuda").fit((IMAGES, CAPTIONS), state_file=state_file)
+    again = make_trainer(**settings).fit((IMAGES, CAPTIONS), state_file=state_file)
     assert again.losses_.shape == (25,)

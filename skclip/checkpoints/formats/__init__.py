@@ -1,1 +1,1 @@
-"""One file per checkpoint layout."""
+"""The checkpoint layouts, one file each."""

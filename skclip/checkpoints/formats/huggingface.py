@@ -17,7 +17,7 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 
-# transformers, models/clip/configuration_clip.py: files may list what differs from these only
+# transformers, models/clip/configuration_clip.py; files may list only what differs from these
 _TEXT_DEFAULTS = {
     "vocab_size": 49408,
     "hidden_size": 512,
@@ -46,7 +46,7 @@ _ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_new": "gelu_tanh",
 }
-# Configurations from before transformers 4.32 name 2, and mean the highest id of a text.
+# Configurations written before transformers 4.32 say 2, which means the highest id of a text.
 _LEGACY_END = 2
 
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}
@@ -86,7 +86,7 @@ def matches(names):
 
 
 def convert(state):
-    """Give tensors in Hugging Face's layout the names of `skclip.model.clip.CLIP`."""
+    """Rename tensors from Hugging Face's layout to the names of `skclip.model.clip.CLIP`."""
     converted, fused = {}, {}
     for key, value in state.items():
         block = _BLOCK.fullmatch(key)
@@ -135,7 +135,7 @@ def revert(state):
 
 
 def read_config(directory):
-    """Read config.json and the preprocessing beside it.
+    """Read config.json and the preprocessing configuration beside it.
 
     Parameters
     ----------
@@ -144,16 +144,16 @@ def read_config(directory):
     Returns
     -------
     config : CLIPConfig
-    preprocess : PreprocessConfig
+    preprocess_config : PreprocessConfig
     paths : list of Path
-        The files that say so.
+        The files that were read.
     """
     path = directory / CONFIG
     content = read_json(path)
     if content.get("model_type") != "clip":
         raise CheckpointError(
-            f"{path} describes a model of type {content.get('model_type')!r}, not 'clip'; hand "
-            "other models over as an object with encode_images and encode_texts"
+            f"{path} describes a model of type {content.get('model_type')!r}, not 'clip'; pass "
+            "other models as an object with encode_images and encode_texts"
         )
     text = _tower(content, "text_config", _TEXT_DEFAULTS, path)
     vision = _tower(content, "vision_config", _VISION_DEFAULTS, path)
@@ -177,12 +177,12 @@ def read_config(directory):
         )
     except (ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    preprocess, preprocess_path = read_preprocess(directory, config.vision.image_size)
-    return config, preprocess, [path, preprocess_path]
+    preprocess_config, preprocess_path = read_preprocess_config(directory, config.vision.image_size)
+    return config, preprocess_config, [path, preprocess_path]
 
 
 def read_activation(directory):
-    """Return the activation that config.json states for the image tower, None if not a CLIP."""
+    """Return the image tower's activation in config.json; None without a CLIP configuration."""
     path = directory / CONFIG
     content = read_json(path) if path.is_file() else {}
     if content.get("model_type") != "clip":
@@ -190,13 +190,14 @@ def read_activation(directory):
     return _tower(content, "vision_config", _VISION_DEFAULTS, path)["hidden_act"]
 
 
-def read_preprocess(directory, image_size):
-    """Read preprocessor_config.json, or the same inside transformers 5's processor_config.json.
+def read_preprocess_config(directory, image_size):
+    """Read preprocessor_config.json, or the same part of transformers 5's processor_config.json.
 
     Returns
     -------
-    preprocess : PreprocessConfig
+    preprocess_config : PreprocessConfig
     path : Path
+        The file that was read.
     """
     path = directory / "preprocessor_config.json"
     if path.is_file():
@@ -207,8 +208,8 @@ def read_preprocess(directory, image_size):
     if not content:
         raise CheckpointError(
             f"{directory} does not say how images are prepared: it has no preprocessor_config.json "
-            "(nor a processor_config.json with an image processor). Take that file from where the "
-            "model comes from; there is no safe default"
+            "and no processor_config.json with an image processor. Copy that file from the source "
+            "of the model; there is no safe default"
         )
     wanted = ["image_mean", "image_std", "resample", "size"]
     crops = content.get("do_center_crop", True)
@@ -231,14 +232,14 @@ def read_preprocess(directory, image_size):
     if final != size or (mode == "shortest" and not crops):
         raise CheckpointError(
             f"{path}: images are resized to {content['size']!r} and cropped to "
-            f"{content.get('crop_size')!r}; skclip reads a centre crop of the same size only"
+            f"{content.get('crop_size')!r}; skclip supports only a center crop of the same size"
         )
     if final != image_size:
         raise CheckpointError(
             f"{path} prepares images of {final} pixels, but the model takes {image_size}"
         )
     try:
-        preprocess = PreprocessConfig(
+        preprocess_config = PreprocessConfig(
             image_size=final,
             mean=content["image_mean"],
             std=content["image_std"],
@@ -247,15 +248,15 @@ def read_preprocess(directory, image_size):
         )
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return preprocess, path
+    return preprocess_config, path
 
 
-def write_config(directory, config, preprocess, *, start_token_id, end_token_id, dtype):
+def write_config(directory, config, preprocess_config, *, start_token_id, end_token_id, dtype):
     """Write config.json and preprocessor_config.json."""
     if end_token_id == _LEGACY_END:
         raise ValueError(
-            f"the tokenizer's end token has id {_LEGACY_END}, which transformers takes for "
-            "'the highest id'; give it another id"
+            f"the tokenizer's end token has id {_LEGACY_END}, which transformers reads as the "
+            "highest id of a text; give the token another id"
         )
     text, vision = config.text, config.vision
     write_json(
@@ -286,29 +287,31 @@ def write_config(directory, config, preprocess, *, start_token_id, end_token_id,
             },
         },
     )
-    size = preprocess.image_size
+    size = preprocess_config.image_size
     square = {"height": size, "width": size}
+    shortest = preprocess_config.resize_mode == "shortest"
+    resample = {name: code for code, name in _RESAMPLE.items()}
     write_json(
         directory / "preprocessor_config.json",
         {
             "image_processor_type": "CLIPImageProcessor",
             "do_convert_rgb": True,
             "do_resize": True,
-            "size": square if preprocess.resize_mode == "squash" else {"shortest_edge": size},
-            "resample": {name: code for code, name in _RESAMPLE.items()}[preprocess.interpolation],
+            "size": {"shortest_edge": size} if shortest else square,
+            "resample": resample[preprocess_config.interpolation],
             "do_center_crop": True,
             "crop_size": square,
             "do_rescale": True,
             "rescale_factor": 1 / 255,
             "do_normalize": True,
-            "image_mean": preprocess.mean,
-            "image_std": preprocess.std,
+            "image_mean": preprocess_config.mean,
+            "image_std": preprocess_config.std,
         },
     )
 
 
 def _tower(content, key, defaults, path):
-    # transformers lets the older `*_config_dict`, completed by the defaults, win over `*_config`
+    # as in transformers, the older `*_config_dict`, filled up with defaults, overrides `*_config`
     older = content.get(f"{key}_dict")
     given = content.get(key) or {} if older is None else older
     tower = {name: given.get(name, default) for name, default in defaults.items()}
@@ -345,7 +348,7 @@ def _transformer_content(tower):
 
 
 def square_side(value, name, path):
-    """Return the side of a square given as a number, a pair or a dictionary."""
+    """Return the side of a square that is given as a number, a pair or a dictionary."""
     if isinstance(value, dict):
         sides = (
             set(value.values()) if value.keys() in ({"height", "width"}, {"shortest_edge"}) else ()

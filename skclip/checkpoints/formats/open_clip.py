@@ -1,4 +1,4 @@
-"""open_clip's layout: open_clip_config.json, and text towers of their own under ``text.``."""
+"""open_clip's layout: open_clip_config.json, and ``text.`` before a separate text tower."""
 
 from skclip.checkpoints.formats import huggingface
 from skclip.checkpoints.tokenizer_files import has_tokenizer, read_json, write_json
@@ -15,7 +15,8 @@ WEIGHTS = (
     "pytorch_model.bin",
 )
 
-# open_clip/model.py, CLIPVisionCfg and CLIPTextCfg: what skclip honours, with the default there
+# open_clip/model.py, CLIPVisionCfg and CLIPTextCfg: the options that skclip reads, with the
+# defaults given there
 _VISION = {
     "layers": 12,
     "width": 768,
@@ -40,7 +41,7 @@ _TEXT = {
     "hf_tokenizer_name": None,
     "tokenizer_kwargs": None,
 }
-# Names a matter of training, of the outputs' form, or of a part that is switched off elsewhere.
+# Options that concern training or the form of outputs, or a part that another option turns off.
 _WITHOUT_EFFECT = {
     "patch_dropout",
     "output_tokens",
@@ -59,18 +60,18 @@ _WITHOUT_EFFECT = {
     "hf_pooler_type",
     "final_ln_after_pool",
 }
-# Values that leave out what an option would add.
+# Values of unknown options that change nothing.
 _NEUTRAL = (None, False, "learnable", "tok", "linear", "default")
-_ADAPTER = "load it with open_clip and hand it over as an object (skclip.OpenCLIPEncoder)"
+_ADAPTER = "load it with open_clip and pass it as an object (skclip.OpenCLIPEncoder)"
 
 
 def matches(names):
-    """Whether tensors of these names have a text tower of their own (CustomTextCLIP)."""
+    """Whether tensors of these names include a separate text tower (CustomTextCLIP)."""
     return "text.token_embedding.weight" in names
 
 
 def convert(state):
-    """Return the tensors as they are: the names are skclip's own."""
+    """Return the tensors unchanged: skclip uses the same names."""
     return dict(state)
 
 
@@ -84,9 +85,9 @@ def read_config(directory):
     Returns
     -------
     config : CLIPConfig
-    preprocess : PreprocessConfig
+    preprocess_config : PreprocessConfig
     paths : list of Path
-        The file that says so. A config.json beside it can only agree.
+        The file that was read. A config.json beside it is only checked for agreement.
     """
     path = directory / CONFIG
     content = read_json(path)
@@ -122,11 +123,13 @@ def read_config(directory):
         )
     except (ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    preprocess = _preprocess(content.get("preprocess_cfg"), config.vision.image_size, path)
-    return config, preprocess, [path]
+    preprocess_config = _preprocess_config(
+        content.get("preprocess_cfg"), config.vision.image_size, path
+    )
+    return config, preprocess_config, [path]
 
 
-def write_config(directory, config, preprocess, *, end_token_id):
+def write_config(directory, config, preprocess_config, *, end_token_id):
     """Write open_clip_config.json for a model with a ResNet image tower."""
     vision, text = config.vision, config.text
     model = {
@@ -146,7 +149,7 @@ def write_config(directory, config, preprocess, *, end_token_id):
             "heads": text.heads,
             "layers": text.layers,
             "mlp_ratio": text.mlp_width / text.width,
-            # open_clip reads the tokenizer beside this file when any name stands here
+            # with any name here, open_clip reads the tokenizer beside this file
             "hf_tokenizer_name": "local",
         },
     }
@@ -156,25 +159,25 @@ def write_config(directory, config, preprocess, *, end_token_id):
         model["text_cfg"]["act_kwargs"] = {"approximate": "tanh"}
     if text.layer_norm_eps != 1e-5:
         model["text_cfg"]["norm_kwargs"] = {"eps": text.layer_norm_eps}
-    preprocess = {
-        "mean": preprocess.mean,
-        "std": preprocess.std,
-        "interpolation": preprocess.interpolation,
-        "resize_mode": preprocess.resize_mode,
+    preprocess_cfg = {
+        "mean": preprocess_config.mean,
+        "std": preprocess_config.std,
+        "interpolation": preprocess_config.interpolation,
+        "resize_mode": preprocess_config.resize_mode,
     }
-    write_json(directory / CONFIG, {"model_cfg": model, "preprocess_cfg": preprocess})
+    write_json(directory / CONFIG, {"model_cfg": model, "preprocess_cfg": preprocess_cfg})
 
 
-def _tower(given, honoured, name, path):
+def _tower(given, known, name, path):
     for key, what in (("timm_model_name", "an image tower"), ("hf_model_name", "a text tower")):
         if given.get(key):
             raise CheckpointError(f"{path}: {what} of another library, {given[key]!r}; {_ADAPTER}")
     for key, value in given.items():
-        if key not in honoured and key not in _WITHOUT_EFFECT and value not in _NEUTRAL:
+        if key not in known and key not in _WITHOUT_EFFECT and value not in _NEUTRAL:
             raise CheckpointError(
                 f"{path}: {name} has {key}={value!r}, which skclip does not know; {_ADAPTER}"
             )
-    return {**honoured, **{key: given[key] for key in honoured if key in given}}
+    return {**known, **{key: given[key] for key in known if key in given}}
 
 
 def _vision_config(vision, activation, path):
@@ -205,14 +208,14 @@ def _variant(tower, activation, path):
 
 
 def _activation(model, directory, path):
-    """Return the activation, which two configurations in one directory must agree on."""
+    """Return the activation; two configurations in one directory must agree on it."""
     activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
     other = huggingface.read_activation(directory)
     vit = isinstance(model["vision_cfg"].get("layers", 12), int)
     if vit and other is not None and (other == "quick_gelu") != (activation == "quick_gelu"):
         raise CheckpointError(
             f"{path} says {activation}, {directory / huggingface.CONFIG} says {other}: which "
-            "activation the weights were trained with is ambiguous. Remove the file that is wrong"
+            "activation the weights were trained with is ambiguous. Remove the wrong file"
         )
     return activation
 
@@ -239,7 +242,7 @@ def _check_tokenizer(text, directory, path):
         )
 
 
-def _preprocess(given, image_size, path):
+def _preprocess_config(given, image_size, path):
     given = given or {}
     missing = [key for key in ("mean", "std") if given.get(key) is None]
     if missing:
@@ -250,7 +253,7 @@ def _preprocess(given, image_size, path):
     if size is not None and huggingface.square_side(size, "size", path) != image_size:
         raise CheckpointError(f"{path}: images of {size!r} pixels for a model of {image_size}")
     try:
-        # open_clip/transform.py, PreprocessCfg: what a file leaves out is bicubic and shortest
+        # open_clip/transform.py, PreprocessCfg: the defaults are bicubic and shortest
         return PreprocessConfig(
             image_size=image_size,
             mean=given["mean"],

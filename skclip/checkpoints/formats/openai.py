@@ -1,4 +1,4 @@
-"""OpenAI's own layout: both towers side by side, the text tower's names without a prefix."""
+"""OpenAI's own layout: like skclip's names, but without a prefix for the text tower."""
 
 from skclip.model.config import CLIPConfig, PreprocessConfig, TextConfig, VisionConfig
 
@@ -19,12 +19,12 @@ _TEXT = ("token_embedding.", "positional_embedding", "transformer.", "ln_final."
 
 
 def matches(names):
-    """Whether tensors of these names are in OpenAI's layout, which is open_clip's default too."""
+    """Whether tensors of these names are in OpenAI's layout, also the default of open_clip."""
     return "token_embedding.weight" in names
 
 
 def convert(state):
-    """Give tensors in OpenAI's layout the names of `skclip.model.clip.CLIP`."""
+    """Rename tensors from OpenAI's layout to the names of `skclip.model.clip.CLIP`."""
     return {"text." + key if key.startswith(_TEXT) else key: state[key] for key in state}
 
 
@@ -34,22 +34,22 @@ def revert(state):
 
 
 def infer_config(state):
-    """Read the sizes of one of OpenAI's models from the shapes of its tensors.
+    """Infer the configuration of one of OpenAI's models from the shapes of its tensors.
 
     Parameters
     ----------
     state : dict of str to Tensor
-        With skclip's names. Only the shapes are looked at.
+        With skclip's names. Only the shapes are used.
 
     Returns
     -------
     config : CLIPConfig
-    preprocess : PreprocessConfig
+    preprocess_config : PreprocessConfig
 
     Notes
     -----
     clip/model.py of https://github.com/openai/CLIP, ``build_model``. Every model was trained with
-    quick-GELU and 64 channels a head.
+    quick-GELU and 64 channels per head.
     """
     stem = state["visual.conv1.weight"].shape
     if "visual.proj" in state:

@@ -74,8 +74,8 @@ def test_embeddings_equal_transformers(
     directory, model = saved(small_config(tokenizer, activation))
     checkpoint = load_checkpoint(directory)
     assert_same_embeddings(checkpoint, model, pixels(32), token_ids, largest_difference)
-    assert checkpoint.preprocess.mean == (0.5, 0.4, 0.3)
-    assert checkpoint.preprocess.image_size == 32
+    assert checkpoint.preprocess_config.mean == (0.5, 0.4, 0.3)
+    assert checkpoint.preprocess_config.image_size == 32
 
 
 def test_sharded_weights(saved, pixels, token_ids, largest_difference):
@@ -115,21 +115,24 @@ def test_processor_config_of_transformers_5(saved, tokenizer):
     (directory / "processor_config.json").write_text(
         json.dumps({"image_processor": image_processor, "processor_class": "CLIPProcessor"})
     )
-    assert load_checkpoint(directory).preprocess.mean == (0.5, 0.4, 0.3)
+    assert load_checkpoint(directory).preprocess_config.mean == (0.5, 0.4, 0.3)
 
 
 def test_integers_of_old_preprocessor_configs(saved):
     directory, _ = saved()
     edit(directory / "preprocessor_config.json", size=32, crop_size=32)
-    assert load_checkpoint(directory).preprocess.image_size == 32
+    assert load_checkpoint(directory).preprocess_config.image_size == 32
 
 
 def test_squash(saved):
     directory, _ = saved()
     square = {"height": 32, "width": 32}
     edit(directory / "preprocessor_config.json", size=square, do_center_crop=False, resample=2)
-    preprocess = load_checkpoint(directory).preprocess
-    assert (preprocess.resize_mode, preprocess.interpolation) == ("squash", "bilinear")
+    preprocess_config = load_checkpoint(directory).preprocess_config
+    assert (preprocess_config.resize_mode, preprocess_config.interpolation) == (
+        "squash",
+        "bilinear",
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,8 +142,8 @@ def test_squash(saved):
         ({"resample": 0}, "resample"),
         ({"do_normalize": False}, "do_normalize"),
         ({"rescale_factor": 1 / 127.5}, "rescale_factor"),
-        ({"size": {"shortest_edge": 40}}, "centre crop of the same size"),
-        ({"do_center_crop": False}, "centre crop of the same size"),
+        ({"size": {"shortest_edge": 40}}, "center crop of the same size"),
+        ({"do_center_crop": False}, "center crop of the same size"),
         ({"size": 16, "crop_size": 16}, "the model takes 32"),
         ({"size": {"longest_edge": 32}}, "one side of a square"),
     ],

@@ -87,8 +87,8 @@ def test_embeddings_equal_open_clip(
     checkpoint = load_checkpoint(directory)
     side = vision["image_size"]
     assert_same_embeddings(checkpoint, model, pixels(side), token_ids, largest_difference)
-    assert checkpoint.preprocess.mean == (0.5, 0.4, 0.3)
-    assert checkpoint.preprocess.resize_mode == "shortest"
+    assert checkpoint.preprocess_config.mean == (0.5, 0.4, 0.3)
+    assert checkpoint.preprocess_config.resize_mode == "shortest"
 
 
 @pytest.mark.parametrize("key", ["state_dict", "state_dict_ema"])

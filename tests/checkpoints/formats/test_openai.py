@@ -25,13 +25,13 @@ def test_sizes_of_the_nine_models(name):
     with torch.device("meta"):
         peer = open_clip.CLIP(**reference, quick_gelu=True).state_dict()
     state = openai.convert(peer)
-    config, preprocess = openai.infer_config(state)
+    config, preprocess_config = openai.infer_config(state)
     with torch.device("meta"):
         own = CLIP(config).state_dict()
     assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in state.items()}
     vision, text = reference["vision_cfg"], reference["text_cfg"]
     assert config.embed_dim == reference["embed_dim"]
-    assert config.vision.image_size == preprocess.image_size == vision["image_size"]
+    assert config.vision.image_size == preprocess_config.image_size == vision["image_size"]
     assert config.vision.activation == config.text.activation or config.vision.is_resnet
     assert config.text.activation == "quick_gelu"
     assert config.text.heads == text["heads"]
@@ -98,7 +98,7 @@ def test_known_archive(archive, make_model, monkeypatch, pixels, token_ids, kind
         for key, value in model.state_dict().items():
             expected = value.half().float() if value.is_floating_point() else value
             torch.testing.assert_close(state[key], expected, rtol=0, atol=0)
-    assert checkpoint.preprocess.image_size == side
+    assert checkpoint.preprocess_config.image_size == side
 
 
 def test_unknown_archive_needs_a_configuration(archive, make_model, pixels, largest_difference):
