@@ -2,19 +2,19 @@
 Handwritten digits from their names
 ===================================
 
-scikit-learn's handwritten digits are 1,797 pictures of 8 x 8 pixels. We classify them three times:
+scikit-learn's handwritten digits are 1,797 images of 8 x 8 pixels. We classify them in three ways:
 from the names of the digits alone, with a linear probe on embeddings, and with logistic regression
 on the pixels.
 
-The model is ``skclip/tiny``, which comes with the package. It was trained on drawings that a
-program made of characters, words and shapes, and has seen none of these pictures.
+The model is ``skclip/tiny``, which is part of the package. It was trained on computer drawings of
+characters, words and shapes, and has seen none of these images.
 """
 
 # %%
-# The pictures
-# ------------
-# Float pixels must lie in [0, 1]; these come as 0 to 16. The first half is there to learn from, the
-# second half to be judged by.
+# The images
+# ----------
+# Float pixels must lie in [0, 1]; these lie between 0 and 16. We train on the first half and test
+# on the second.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,8 +32,8 @@ learn, judge = slice(0, 897), slice(897, None)
 # %%
 # No labels: zero-shot
 # --------------------
-# The classifier needs a name for each label. ``fit`` turns the names into weights and looks at no
-# picture.
+# The classifier needs a name for each label. ``fit`` turns the names into weights; it uses no
+# images.
 
 names = dict(enumerate("zero one two three four five six seven eight nine".split()))
 zero_shot = ZeroShotClassifier(names, model="skclip/tiny").fit()
@@ -43,8 +43,8 @@ print(f"zero-shot, no labels:                      {accuracy:.1%}")
 # %%
 # All labels: a linear probe
 # --------------------------
-# ``CLIPImageEmbedder`` is a transformer. Embedding once is enough for all that follows, since it
-# learns nothing from the pictures. ``LinearProbeCV`` is logistic regression that chooses its
+# ``CLIPImageEmbedder`` is a transformer. It learns nothing from the images, so we can embed all of
+# them once for everything that follows. ``LinearProbeCV`` is logistic regression that chooses its
 # penalty by cross-validation.
 
 embeddings = CLIPImageEmbedder("skclip/tiny").fit_transform(images)
@@ -57,7 +57,8 @@ print(f"logistic regression on pixels, 897 labels: {on_pixels.score(pixels[judge
 # %%
 # A few labels
 # ------------
-# How many labels are the names worth? We train both classifiers on 2 to 64 pictures of each digit.
+# How many labels does it take to match the zero-shot classifier? We train the two other classifiers
+# on 2 to 64 images of each digit.
 
 n_labels = np.array([2, 4, 8, 16, 32, 64])
 accuracies = {"linear probe": [], "logistic regression on pixels": []}
@@ -71,7 +72,7 @@ for n in n_labels:
     accuracies["logistic regression on pixels"].append(on_pixels.score(pixels[judge], y[judge]))
 
 # %%
-# On the right is what the zero-shot classifier takes for what.
+# The confusion matrix on the right shows which digits the zero-shot classifier confuses.
 
 _, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
 left.axhline(accuracy, color="black", linestyle="--", label="zero-shot")

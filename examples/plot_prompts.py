@@ -2,19 +2,19 @@
 Prompts are hyperparameters
 ===========================
 
-A zero-shot classifier has no labels to learn from, but its wording matters. Where there are some
-labels, ``GridSearchCV`` chooses the words as it chooses any parameter.
+A zero-shot classifier does not learn from labels, but the wording of its prompts matters. If you
+have some labels, ``GridSearchCV`` can choose the words like any other parameter.
 """
 
 # %%
-# Pictures and candidates
-# -----------------------
-# How many shapes are in a picture? "Three" alone may mean that many things, or the written number,
-# of which the bundled model has seen a lot. A sentence says which (Radford et al. 2021, section
-# 3.1.4, on names with several meanings).
+# Images and candidates
+# ---------------------
+# How many shapes are in an image? "Three" alone can mean three things, or the written number, which
+# the bundled model has seen often. A sentence makes clear which one is meant (Radford et al. 2021,
+# section 3.1.4, on names with several meanings).
 #
-# A template holds one ``{}`` for the name. A list of templates is an ensemble, whose embeddings are
-# averaged. What to put into it, words or figures, is a choice as well.
+# A template contains one ``{}`` for the name. A list of templates is an ensemble: their embeddings
+# are averaged. We also compare two ways to write the names, as words and as figures.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,8 +44,8 @@ names = {
 # %%
 # The search
 # ----------
-# The classifier takes embeddings in place of images. Since no candidate changes them, we embed
-# once. Fitting looks at no picture either, so all that a fold decides is on which pictures the
+# The classifier accepts embeddings instead of images. No candidate changes them, so we embed the
+# images once. Fitting uses no images either, so the folds only determine on which images the
 # candidates are compared.
 
 embeddings = CLIPImageEmbedder("skclip/tiny").fit_transform(images)
@@ -60,8 +60,8 @@ print("chosen:", search.best_params_["templates"])
 # %%
 # The result
 # ----------
-# The lines show the spread over the folds: differences much smaller than that say nothing. Guessing
-# is right in a quarter of the cases.
+# The error bars show the standard deviation over the folds. Differences that are much smaller are
+# not meaningful. Guessing is right in a quarter of the cases.
 
 results = search.cv_results_
 rows = np.arange(len(templates))

@@ -2,17 +2,17 @@
 A table with pictures in it
 ===========================
 
-Embeddings are columns. So pictures join a table beside numbers, and ``ColumnTransformer``, an
-imputer, a regressor and ``GridSearchCV`` treat them as they treat any other column.
+Embeddings are columns. So a table can contain pictures beside numbers, and ``ColumnTransformer``,
+an imputer, a regressor and ``GridSearchCV`` handle them like any other column.
 """
 
 # %%
 # The table
 # ---------
-# Lots of an auction of buttons: a picture of the button, a picture of the tag with the grade that
-# somebody wrote on it, the number of buttons in the lot and their age. The pictures are drawn, and
-# the prices made up: they depend on the button's colour and shape, on the grade, on the numbers,
-# and a little on chance. A tenth of the pictures is missing.
+# The rows are lots in an auction of buttons. The columns are a picture of the button, a picture of
+# the tag with a handwritten grade, the number of buttons in the lot, and their age. The pictures
+# are drawn and the prices are made up: a price depends on the color and shape of the button, on the
+# grade, on the two numbers, and a little on chance. A tenth of the pictures is missing.
 
 import tempfile
 import warnings
@@ -72,10 +72,10 @@ table.head()
 # %%
 # The model
 # ---------
-# With ``on_error="nan"`` a missing picture becomes a row of NaN, and the imputer puts the mean
-# embedding there. Which features of the image tower to take is a hyperparameter as any other.
+# With ``on_error="nan"`` a missing picture becomes a row of NaN, and the imputer replaces it with
+# the mean embedding. Which features of the image tower to use is a hyperparameter.
 #
-# A warning says how many pictures are missing. We know of them, so we silence it.
+# A warning says how many pictures are missing. We know about them, so we turn it off.
 
 warnings.simplefilter("ignore", MissingImageWarning)
 
@@ -104,9 +104,9 @@ search.fit(X_train, y_train)
 print(search.best_params_)
 
 # %%
-# What the pictures tell
-# ----------------------
-# For comparison, a regression on the numbers alone.
+# What the pictures add
+# ---------------------
+# For comparison, we also fit a regression on the numbers alone.
 
 numbers = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 4, 9)))
 numbers.fit(X_train[["count", "age"]], y_train)
@@ -121,7 +121,7 @@ _, axes = plt.subplots(1, 2, figsize=(10, 4.5), sharex=True, sharey=True, layout
 for ax, (name, predicted) in zip(axes, predictions.items(), strict=True):
     score = 1 - ((y_test - predicted) ** 2).mean() / y_test.var(ddof=0)
     ax.axline((60, 60), slope=1, color="lightgray")
-    ax.scatter(y_test[complete], predicted[complete], label="both pictures there")
+    ax.scatter(y_test[complete], predicted[complete], label="both pictures present")
     ax.scatter(y_test[~complete], predicted[~complete], marker="x", label="a picture missing")
     ax.set(title=f"{name}: R² = {score:.2f}", xlabel="price", ylabel="predicted price")
 axes[0].legend()
