@@ -1,13 +1,13 @@
-"""What a user of skclip may catch. Standard library only."""
+"""Exceptions and warnings that a user of skclip may catch. Imports the standard library only."""
 
 
 class ImageReadError(ValueError):
-    """An image that cannot be read; names the row it stands in and the cause.
+    """An image cannot be read; the message names its row and the cause.
 
     Parameters
     ----------
     row : int
-        Position of the image in the collection that was handed over, from 0.
+        Position of the image in the collection, from 0.
     cause : str
         What is wrong with it, and what to do.
 
@@ -30,16 +30,16 @@ class ImageReadError(ValueError):
 
 
 class MissingImageWarning(UserWarning):
-    """Rows without a readable image were turned into NaN (``on_error="nan"``)."""
+    """Some images are missing or unreadable, and became rows of NaN (``on_error="nan"``)."""
 
 
 class TextTruncationWarning(UserWarning):
-    """Texts were longer than the model's context length and were cut."""
+    """Some texts are longer than the model's context length and were truncated."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is damaged, ambiguous, of an unknown kind, or not the one expected."""
+    """A checkpoint is damaged, ambiguous, of an unknown kind, or not the expected one."""
 
 
 class ModelNotAvailableError(OSError):
-    """A model that is neither bundled, nor on disk, nor to be reached on the hub."""
+    """A model is neither bundled nor on disk, and cannot be downloaded from the hub."""

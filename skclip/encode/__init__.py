@@ -1,1 +1,1 @@
-"""Vectors from images and texts."""
+"""Embeddings of images and texts."""

@@ -1,4 +1,4 @@
-"""Encoders made of other libraries' models."""
+"""Encoders that wrap the models of other libraries."""
 
 import torch
 
@@ -17,9 +17,10 @@ class OpenCLIPEncoder(Encoder):
     Parameters
     ----------
     model : torch.nn.Module
-        With ``encode_image``, ``encode_text`` and ``logit_scale``, as open_clip makes it.
+        With ``encode_image``, ``encode_text`` and ``logit_scale``, as open_clip creates it. It is
+        put into evaluation mode.
     image_transform : callable
-        From a picture to pixels; the last value that ``open_clip.create_model_and_transforms``
+        From a PIL image to pixels; the last value that ``open_clip.create_model_and_transforms``
         returns.
     tokenizer : callable
         What ``open_clip.get_tokenizer`` returns.
@@ -32,8 +33,8 @@ class OpenCLIPEncoder(Encoder):
         The factor on cosine similarities.
     fingerprint : str
         Changes with the weights, and with what `image_transform` and `tokenizer` return for a few
-        fixed pictures and texts. So ``cache=`` works, and a model that was trained on in place is
-        another model.
+        sample pictures and texts. So embeddings can be stored with ``cache``, and those from before
+        the model was trained further are not used afterwards.
 
     Notes
     -----
@@ -56,7 +57,7 @@ class OpenCLIPEncoder(Encoder):
         if not hasattr(model, "encode_image") or not hasattr(model, "encode_text"):
             raise TypeError(
                 f"model must have encode_image and encode_text, got a {type(model).__name__}; "
-                "it is the first of what open_clip.create_model_and_transforms returns"
+                "pass the first value that open_clip.create_model_and_transforms returns"
             )
         self.model = model.eval()
         self.image_transform = image_transform
@@ -119,8 +120,8 @@ class OpenCLIPEncoder(Encoder):
     def _check_mode(self):
         if self.model.training:
             raise ValueError(
-                "the model is in training mode, in which embeddings depend on their batch and "
-                "change the model; call model.eval() first"
+                "the model is in training mode, in which embeddings depend on the other items of "
+                "their batch, and embedding changes the model; call model.eval() first"
             )
 
     def __sklearn_clone__(self):
@@ -133,16 +134,17 @@ class SentenceTransformerEncoder(Encoder):
     Parameters
     ----------
     model : sentence_transformers.SentenceTransformer
-        One that embeds both pictures and texts, such as "clip-ViT-B-32".
+        A model that embeds both pictures and texts, such as "clip-ViT-B-32".
     text_model : sentence_transformers.SentenceTransformer or None, default=None
-        Another one for the texts, such as the multilingual "clip-ViT-B-32-multilingual-v1".
+        Another model for the texts, such as the multilingual "clip-ViT-B-32-multilingual-v1". With
+        None, `model` embeds the texts too.
 
     Attributes
     ----------
     fingerprint : str
-        Changes with the weights, and with what the models' preprocessing returns for a few fixed
-        pictures and texts. So ``cache=`` works, and a model that was trained on in place is another
-        model.
+        Changes with the weights, and with what the models' preprocessing returns for a few sample
+        pictures and texts. So embeddings can be stored with ``cache``, and those from before a
+        model was trained further are not used afterwards.
 
     Notes
     -----
@@ -165,13 +167,13 @@ class SentenceTransformerEncoder(Encoder):
 
     @property
     def fingerprint(self):
-        of_texts = self._model_of_texts
+        text_model = self._model_of_texts
         return digest_of(
             self._weights.hexdigest(),
             _preprocessed(self.model, sample_pictures()),
-            _preprocessed(of_texts, list(SAMPLE_TEXTS)),
-            # of the settings of `encode`, those that change what it returns
-            [of_texts.prompts, of_texts.default_prompt_name, self.model.truncate_dim],
+            _preprocessed(text_model, list(SAMPLE_TEXTS)),
+            # the settings that change what `encode` returns
+            [text_model.prompts, text_model.default_prompt_name, self.model.truncate_dim],
         )
 
     @property
@@ -211,6 +213,6 @@ class SentenceTransformerEncoder(Encoder):
 
 
 def _preprocessed(model, inputs):
-    # versions before 5 of sentence-transformers have `tokenize` only, for pictures too
+    # before version 5 of sentence-transformers, `tokenize` prepares pictures too
     preprocess = getattr(model, "preprocess", None) or model.tokenize
     return dict(preprocess(inputs))

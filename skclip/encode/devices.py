@@ -1,4 +1,4 @@
-"""Where the model runs, and in what number format."""
+"""The device on which a model runs, and the number format of its weights."""
 
 import torch
 
@@ -16,12 +16,12 @@ def resolve_device(device):
     Raises
     ------
     ValueError
-        If there is no such device.
+        If torch cannot use such a device here.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        # a tensor knows its card's number, which "cuda" leaves open
+        # the device of a tensor has an index ("cuda:0"), unlike "cuda"
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch asserts when it is built without CUDA
         raise ValueError(
@@ -36,6 +36,15 @@ def resolve_dtype(dtype, device):
     ----------
     dtype : {"auto", "float32", "bfloat16"}
     device : torch.device
+
+    Returns
+    -------
+    dtype : torch.dtype
+
+    Raises
+    ------
+    ValueError
+        If `dtype` is something else.
     """
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32

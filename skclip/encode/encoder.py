@@ -1,4 +1,4 @@
-"""A name or a path -> a CLIP that is ready for inference, loaded once in a process."""
+"""A name or a path -> a CLIP model ready for inference, loaded once per process."""
 
 import copy
 import os
@@ -35,21 +35,24 @@ _lock = threading.Lock()
 
 
 class CLIPEncoder(Encoder):
-    """A CLIP ready for inference, with its tokenizer and its preprocessing.
+    """A CLIP model ready for inference, with its tokenizer and its preprocessing.
 
-    Made by `load_encoder`. Nothing about it changes, so clones of an estimator share it.
+    `load_encoder` creates it. It never changes, so clones of an estimator share it.
 
     Parameters
     ----------
     checkpoint : Checkpoint
-        Model, tokenizer, preprocessing.
+        Model, tokenizer and preprocessing. The model is put into evaluation mode, and its
+        parameters no longer require gradients.
     device : torch.device
     dtype : torch.dtype
     preprocess : {"fast", "exact"}, default="fast"
     compile : bool, default=False
-    reload_from : tuple of str or None, default=None
-        What `load_encoder` was asked for, with which a pickle finds the weights again; None puts
-        them into the pickle.
+        Both as in `load_encoder`.
+    reload_from : tuple or None, default=None
+        The source of the checkpoint, then the arguments device, dtype, preprocess and compile of
+        `load_encoder`. A pickle contains these, and loads the model again. With None it contains
+        the weights.
 
     Attributes
     ----------
@@ -60,23 +63,26 @@ class CLIPEncoder(Encoder):
     logit_scale : float
         The factor on cosine similarities (1 / temperature).
     fingerprint : str
-        Names the weights, the tokenizer and the preprocessing.
+        Identifies the weights, the tokenizer and the preprocessing.
     variant : str
-        What else decides the vectors' last digits: how images are prepared, and the number format.
+        What else changes the last digits of the vectors: how images are prepared, the version of
+        Pillow, and the number format.
     templates : tuple of str
-        Prompt templates the model was trained for.
+        The prompt templates that come with the model.
+    tokenizer : Tokenizer
+    preprocess : PreprocessConfig
     device : torch.device
     images_per_batch, tokens_per_batch : int
-        What fills the device, or one core, without much memory.
+        Batch sizes that keep the device, or one core, busy without using much memory.
     n_threads : int or None
-        How many threads encode at once: None is one for each free core.
+        How many threads encode at once. None means one for each free core.
     """
 
     def __init__(
         self, checkpoint, *, device, dtype, preprocess="fast", compile=False, reload_from=None
     ):
         model = checkpoint.model.eval().requires_grad_(False)
-        # before the cast: bfloat16 has three digits
+        # before the weights are cast, because bfloat16 has three digits
         self.logit_scale = float(model.logit_scale.detach().double().exp())
         weight_format = WeightFormat(device, dtype, pack=not compile)
         self._images = image_tower_for_inference(model.visual, weight_format)
@@ -84,7 +90,7 @@ class CLIPEncoder(Encoder):
         if compile:
             self._pool = torch.compile(self._pool, dynamic=False)
         self._texts = InferenceTextTransformer(model.text, weight_format)
-        # the towers hold the weights; the model itself is for a pickle that cannot find them again
+        # the towers have the weights; the model itself is needed only for a pickle with weights
         self._checkpoint = checkpoint if reload_from is None else replace(checkpoint, model=None)
         self._dtype = dtype
         self._preprocess = preprocess
@@ -93,7 +99,7 @@ class CLIPEncoder(Encoder):
         self.device = device
         self.tokenizer = checkpoint.tokenizer
         self.preprocess_config = checkpoint.preprocess_config
-        # called from the reading threads, see `Encoder.prepare_image`
+        # replaces the method of `Encoder`; called in the reading threads
         self.prepare_image = partial(
             read_pixels, config=checkpoint.preprocess_config, exact=preprocess == "exact"
         )
@@ -116,7 +122,7 @@ class CLIPEncoder(Encoder):
         Parameters
         ----------
         images : list of PIL.Image.Image
-            Of mode RGB. `skclip.embed_images` takes images of any kind, and any number of them.
+            Of mode RGB. For images of other kinds, or many of them, use `skclip.embed_images`.
 
         Returns
         -------
@@ -132,7 +138,7 @@ class CLIPEncoder(Encoder):
         Parameters
         ----------
         texts : list of str
-            `skclip.embed_texts` takes any number of them.
+            For many texts, use `skclip.embed_texts`.
 
         Returns
         -------
@@ -143,7 +149,19 @@ class CLIPEncoder(Encoder):
 
     @torch.inference_mode()
     def encode_prepared_images(self, prepared, features="projected"):
-        """Embed a list of pixels, (size, size, 3), uint8, as `prepare_image` returns them."""
+        """Embed one batch of prepared images.
+
+        Parameters
+        ----------
+        prepared : list of ndarray of shape (image_size, image_size, 3), uint8
+            What `prepare_image` returned.
+        features : {"projected", "pooled"}, default="projected"
+
+        Returns
+        -------
+        vectors : ndarray of shape (n_images, n_features), float32
+            Not normalized.
+        """
         pixels = torch.from_numpy(np.stack(prepared))
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()
@@ -155,7 +173,7 @@ class CLIPEncoder(Encoder):
         return vectors.float().cpu().numpy()
 
     def _pool_in_one_shape(self, pixels):
-        # for which the tower was compiled
+        # the tower is compiled for one batch size, so the last part is padded with zeros
         *parts, last = pixels.split(self.images_per_batch)
         padding = self.images_per_batch - len(last)
         parts.append(F.pad(last, (0, 0, 0, 0, 0, 0, 0, padding)))
@@ -167,9 +185,18 @@ class CLIPEncoder(Encoder):
 
     @torch.inference_mode()
     def encode_prepared_texts(self, prepared):
-        """Embed sequences of token ids.
+        """Embed one batch of tokenized texts.
 
-        A prefix that neighbors share is computed once, so they should be sorted.
+        Parameters
+        ----------
+        prepared : list of tuple of int
+            What `prepare_texts` returned. The tokens at the start that a text has in common with
+            its neighbor are computed once, so a sorted batch is faster.
+
+        Returns
+        -------
+        vectors : ndarray of shape (n_texts, embed_dim), float32
+            Not normalized.
         """
         return self._texts(share_prefixes(prepared).to(self.device)).float().cpu().numpy()
 
@@ -190,7 +217,7 @@ class CLIPEncoder(Encoder):
 def load_encoder(
     model=DEFAULT_MODEL, *, device="auto", dtype="auto", preprocess="fast", compile=False
 ):
-    """Load a model for inference; the same one is loaded once in a process.
+    """Load a model for inference. Each model is loaded once per process.
 
     Parameters
     ----------
@@ -203,22 +230,24 @@ def load_encoder(
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
         "auto" is bfloat16 on CUDA and float32 elsewhere.
     preprocess : {"fast", "exact"}, default="fast"
-        "exact" resizes with Pillow, bit for bit as published; "fast" is one grey level away from it
-        at most, but for isolated pixels of drawn gradients, and twice as fast.
+        "exact" resizes with Pillow and gives the published preprocessing bit for bit. "fast" is
+        twice as fast and differs from it by at most one gray level, except in isolated pixels of
+        computer-drawn gradients.
     compile : bool, default=False
-        Compile the image tower with torch's compiler, for batches of one size. It takes a minute at
-        the first batch, and pays for large collections on CUDA; the CPU is as fast without.
+        Whether to compile the image tower with torch's compiler, for one batch size. The first
+        batch then takes a minute, so this is worth it for large collections on CUDA. On the CPU it
+        saves nothing.
 
     Returns
     -------
     Encoder
         With ``encode_images(images)`` and ``encode_texts(texts)``, which return float32 arrays of
-        shape (n, embed_dim), not normalised.
+        shape (n, embed_dim), not normalized. An object passed as `model` is returned as it is.
 
     Raises
     ------
     ModelNotAvailableError
-        If the model is neither on this machine nor to be reached.
+        If the model is not on this machine and cannot be downloaded.
     CheckpointError
         If its files are damaged, ambiguous or of an unknown kind.
 
@@ -235,7 +264,7 @@ def load_encoder(
         if (device, dtype, preprocess, compile) != ("auto", "auto", "fast", False):
             raise ValueError(
                 "device and dtype must be 'auto' when model is an object, preprocess 'fast' and "
-                f"compile False, since {type(model).__name__} brings its own; got "
+                f"compile False, since the {type(model).__name__} has its own settings; got "
                 f"device={device!r}, dtype={dtype!r}, preprocess={preprocess!r}, "
                 f"compile={compile!r}"
             )
@@ -245,9 +274,9 @@ def load_encoder(
     dtype = resolve_dtype(dtype, device)
     key = (identify(model), device, dtype, preprocess, compile)
     with _lock:
-        one_at_a_time = _loading.setdefault(key, threading.Lock())
+        model_lock = _loading.setdefault(key, threading.Lock())
     # a slow download blocks only callers of that model
-    with one_at_a_time:
+    with model_lock:
         with _lock:
             if key in _loaded:
                 _loaded.move_to_end(key)
@@ -269,7 +298,10 @@ def load_encoder(
 
 
 def _images_per_core(vision):
-    """A batch large enough for matrix products at full rate, and small enough for the caches."""
+    """Return a batch size for one core.
+
+    It is large enough for matrix products at full speed, and small enough for the core's caches.
+    """
     if vision.is_resnet:
         return min(128, max(1, 4 * 224**2 // vision.image_size**2))
     return max(1, 1024 // ((vision.image_size // vision.patch_size) ** 2 + 1))
@@ -278,7 +310,7 @@ def _images_per_core(vision):
 def _reload(fingerprint, source, device, *options):
     try:
         resolve_device(device)
-    except ValueError:  # a pickle made on a GPU must load where there is none, or another
+    except ValueError:  # a pickle made on a GPU must load where there is no GPU, or another one
         device = "auto"
     names = ("dtype", "preprocess", "compile")
     encoder = load_encoder(source, device=device, **dict(zip(names, options, strict=True)))

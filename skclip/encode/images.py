@@ -1,7 +1,7 @@
-"""A column of images -> rows of vectors: the one straight way, for any encoder.
+"""A column of images -> a matrix of vectors, with any encoder.
 
-Equal images are found; a store is asked for those that it has; the others are read in threads, a
-few batches ahead of the model; the vectors are put where they belong.
+The steps, in this order: duplicates are found; vectors that a store has are looked up; the other
+images are read in threads, a few batches ahead of the model; each vector is copied to its rows.
 """
 
 import warnings
@@ -45,18 +45,19 @@ def embed_images(
         What `load_encoder` returns, or any object with ``encode_images`` and ``encode_texts``.
     images : images
         Paths, ``bytes``, PIL images, arrays, tensors or dicts, in a list, tuple, object array,
-        series or one-column frame; or one array (n, height, width[, channels]). As for
+        Series or one-column frame; or one array (n, height, width[, channels]). As for
         `CLIPImageEmbedder`.
     features : {"projected", "pooled"}, default="projected"
-        "pooled" is what the image tower holds before its last linear map.
+        "pooled" is the output of the image tower before the projection.
     normalize : bool, default=True
         Whether to scale each row to unit length.
     batch_size : int or "auto", default="auto"
-        Images that pass the model together; "auto" is as many as fill the device or the core.
+        How many images the model embeds at once. "auto" uses the encoder's own batch size.
     n_jobs : int or None, default=None
-        Threads that read and resize images while the model runs; None means all free cores.
+        How many threads read and resize images while the model runs, as joblib counts. None means
+        one for each free core.
     cache : None, "memory", path or EmbeddingStore, default=None
-        Where embeddings are looked up and kept.
+        Where embeddings are looked up and stored. None stores nothing.
     on_error : {"raise", "nan"}, default="raise"
         What a missing or unreadable image becomes: an error, or a row of NaN and a warning.
     verbose : int, default=0
@@ -126,7 +127,7 @@ def embed_readable_images(
     stop_at_error=False,
     advance=lambda n_rows: None,
 ):
-    """Embed the images that can be read, and say of the others why they cannot.
+    """Embed the images that can be read, and return why the others cannot.
 
     Parameters
     ----------
@@ -137,14 +138,19 @@ def embed_readable_images(
     stop_at_error : bool, default=False
         Whether to raise an `ImageReadError` for the first row that cannot be read.
     advance : callable, default=does nothing
-        Is called with the number of rows that were done since the last call.
+        Called now and then with the number of rows completed since the last call.
 
     Returns
     -------
     vectors : ndarray of shape (n_images, n_features), float32
         Not normalized; NaN where the image could not be read.
     causes : dict of int to str
-        The rows that could not be read, and why.
+        For each row that could not be read, why not.
+
+    Raises
+    ------
+    ImageReadError
+        For the first unreadable row that is met, with `stop_at_error`.
     """
     check_batch_size(batch_size)
     encoder = as_encoder(encoder)
@@ -154,7 +160,7 @@ def embed_readable_images(
     batch_size, n_threads = plan_batches(
         len(items), batch_size, encoder.images_per_batch, encoder.n_threads
     )
-    # from here on an item is known by its position in `items`
+    # from here on, an item is identified by its position in `items`
     compute = partial(
         read_and_compute,
         read=partial(read_item, items, encoder.prepare_image),
@@ -185,12 +191,23 @@ def embed_readable_images(
     if matrix is None:
         matrix = np.full((len(items), embedding_width(encoder, features)), np.nan, np.float32)
     causes = {row: cause_of[i] for row, i in enumerate(item_of) if i in cause_of}
-    # without duplicates the items are the rows
+    # without duplicates, the rows of `matrix` are the rows of the result
     return (matrix if len(items) == len(images) else matrix[item_of]), causes
 
 
 def embedding_width(encoder, features="projected"):
-    """Return the number of columns that an encoder's embeddings of images have."""
+    """Return the number of columns of an encoder's embeddings.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        If it does not have `embed_dim`, a short text is embedded to find out.
+    features : {"projected", "pooled"}, default="projected"
+
+    Returns
+    -------
+    width : int
+    """
     encoder = as_encoder(encoder)
     _check_features(encoder, features)
     if features == "pooled":
@@ -199,7 +216,7 @@ def embedding_width(encoder, features="projected"):
 
 
 def check_batch_size(batch_size):
-    """Refuse what is no batch size."""
+    """Raise ValueError unless the argument is "auto" or an int of at least 1."""
     if batch_size != "auto" and not (isinstance(batch_size, Integral) and batch_size >= 1):
         raise ValueError(f"batch_size must be 'auto' or an int of at least 1, got {batch_size!r}")
 
@@ -209,8 +226,7 @@ def _check_features(encoder, features):
         raise ValueError(f"features must be 'projected' or 'pooled', got {features!r}")
     if features == "pooled" and encoder.pooled_dim is None:
         raise ValueError(
-            "features='pooled' needs a model loaded by skclip; the one that was handed over offers "
-            "only 'projected'"
+            "features='pooled' needs a model loaded by skclip; this one offers only 'projected'"
         )
 
 
@@ -219,17 +235,27 @@ def _batches(n_items, size):
 
 
 def _encode_batch(encoder, features, first_rows, positions, read):
-    """Return positions with their vectors, and the causes of those that could not be read.
+    """Embed the items of one batch that could be read.
 
     Parameters
     ----------
     encoder : Encoder
     features : str
-    first_rows : ndarray of int
+    first_rows : ndarray of shape (n_items,), int
         The row of each item, for messages.
     positions : sequence of int
+        The items of the batch.
     read : list of ReadImage
         One for each position.
+
+    Returns
+    -------
+    positions : list of int
+        Of the items that could be read.
+    vectors : ndarray of shape (n_positions, d), float32, or None
+        None without positions.
+    causes : dict of int to str
+        For the position of each other item, why it could not be read.
     """
     causes = {p: image.cause for p, image in zip(positions, read, strict=True) if image.cause}
     positions = [p for p in positions if p not in causes]
@@ -241,7 +267,7 @@ def _encode_batch(encoder, features, first_rows, positions, read):
 
 
 def _contents_of(items, store, n_jobs):
-    """Return what names each item in a store: bytes, or None for one that is not kept."""
+    """Return what identifies each item in a store: bytes, or None for one that is not stored."""
     parts = _batches(len(items), _CONTENTS_PER_TASK)
     contents = map_in_threads(partial(contents_of, items, store.hash_files), parts, n_jobs)
     return [content for part in contents for content in part]

@@ -1,4 +1,4 @@
-"""Ordinary JPEG files, decoded by torchvision to the pixels that Pillow gives, but faster."""
+"""Ordinary JPEG files, decoded by torchvision: the same pixels as from Pillow, but faster."""
 
 import io
 import struct
@@ -10,17 +10,17 @@ from PIL import Image
 
 from skclip._torch_compat import jpeg_operator
 
-# (horizontal, vertical) samples of the components: 4:4:4, 4:2:2, 4:2:0, 4:1:1; older versions of
-# libjpeg-turbo upsample the others differently
+# (horizontal, vertical) sampling factors of the three components: 4:4:4, 4:2:2, 4:2:0 and 4:1:1.
+# Older versions of libjpeg-turbo upsample other layouts differently.
 _SAMPLINGS = {(luma, (1, 1), (1, 1)) for luma in [(1, 1), (2, 1), (2, 2), (4, 1)]}
 
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 
-_RGB = 3  # the mode's number in torchvision.io.ImageReadMode
+_RGB = 3  # the value of torchvision.io.ImageReadMode.RGB
 
 
 def decode_jpeg(opened):
-    """Decode a JPEG file of a usual kind.
+    """Decode an ordinary JPEG file.
 
     Parameters
     ----------
@@ -29,17 +29,17 @@ def decode_jpeg(opened):
     Returns
     -------
     pixels : ndarray of shape (height, width, 3), uint8, or None
-        As they are stored, before the EXIF orientation is applied. None is for Pillow to decode:
-        another format, an unusual kind of JPEG, or a file that torchvision refuses.
+        As stored in the file, before the EXIF orientation is applied. None where Pillow must
+        decode: another format, an unusual kind of JPEG, or a file that torchvision refuses.
     """
     image, stream = opened.picture, opened.stream
-    # of an MPO file, the first frame is an ordinary JPEG
+    # the first frame of an MPO file is an ordinary JPEG
     if stream is None or image.format not in ("JPEG", "MPO"):
         return None
     file = stream.file
     position = file.tell()
     file.seek(0)
-    content = bytearray(file.read())  # torch wants memory that could be written to
+    content = bytearray(file.read())  # writable, as torch.frombuffer requires
     file.seek(position)
     if _jpeg_kind(image, content) not in _jpeg_kinds():
         return None
@@ -50,19 +50,20 @@ def decode_jpeg(opened):
 
 
 def _jpeg_kind(image, content):
-    """Return the marker of the JPEG process, or None for an unusual file."""
+    """Return the marker of a file's JPEG process (baseline and so on), None for unusual files."""
     components = [component[:3] for component in image.layer]
     samplings = tuple((horizontal, vertical) for _, horizontal, vertical in components)
     if not (image.mode == "L" or (image.mode == "RGB" and samplings in _SAMPLINGS)):
         return None
-    # the segment that Pillow found, which begins with its length and the bits of a sample
+    # the frame header that Pillow has read; its marker is the byte before. It begins with its
+    # length, the bits per sample, height, width and number of components.
     n, (width, height) = len(components), image.size
     start = content.find(struct.pack(">HBHHB", 8 + 3 * n, 8, height, width, n))
     return content[start - 1] if start > 0 else None
 
 
 def _decode(content):
-    """Return the pixels (height, width, 3) of a JPEG file, as they are stored, or None."""
+    """Decode with torchvision: pixels (height, width, 3), uint8, None where it raises an error."""
     try:
         pixels = jpeg_operator()(torch.frombuffer(content, dtype=torch.uint8), _RGB, False)
     except RuntimeError:
@@ -72,10 +73,11 @@ def _decode(content):
 
 @cache
 def _jpeg_kinds():
-    """Return the markers of the JPEG processes that torchvision decodes just as Pillow does.
+    """Return the markers of the JPEG processes that torchvision decodes to the pixels of Pillow.
 
-    The versions of libjpeg that the two bring along differ. Those that are unlike in progressive
-    files of which the last scans are missing may be so in damaged ones.
+    torchvision and Pillow contain different versions of libjpeg, so two samples are decoded with
+    both. If a progressive file without its last scans gives different pixels, damaged progressive
+    files may too, and progressive files are left to Pillow.
     """
     if jpeg_operator() is None:
         return ()

@@ -1,4 +1,4 @@
-"""A fingerprint of other libraries' models: their weights, and what their preprocessing does."""
+"""Fingerprints of other libraries' models, from their weights and their preprocessing."""
 
 import hashlib
 import re
@@ -12,22 +12,24 @@ from PIL import Image
 
 from skclip._torch_compat import version_of
 
+# texts for which different tokenizers return different tokens
 SAMPLE_TEXTS = ("a photo of a cat.", "Two  RED squares &amp; 37 naïve ☆", "word " * 100)
 
 
 class ModuleFingerprint:
-    """The digest of torch modules; taken again when a weight has changed.
+    """The digest of torch modules, which is computed again when a weight has changed.
 
     Parameters
     ----------
     *modules : torch.nn.Module
-        Their structure (what ``repr`` shows), parameters and buffers count.
+        The digest depends on their parameters, their buffers and their structure (their ``repr``).
 
     Notes
     -----
-    Reading all weights takes a second for each gigabyte or so. It is done again only when a tensor
-    was replaced, moved or written to in place, as its version counter tells; so training on in
-    place gives another digest. Torch does not count what is written through ``tensor.data``.
+    Reading all weights takes about a second per gigabyte. It is repeated only if a parameter or
+    buffer was replaced, moved or changed in place since the last time. torch counts changes in
+    place in each tensor's version counter; so further training gives another digest. Two changes
+    are not noticed: writing through ``tensor.data``, and a change of the structure alone.
     """
 
     def __init__(self, *modules):
@@ -51,7 +53,7 @@ class ModuleFingerprint:
     def _read(self):
         digest = hashlib.blake2b(digest_size=32)
         for module in self.modules:
-            # functions and objects without a repr of their own show their place in memory
+            # the repr of some functions and objects contains their address in memory
             digest.update(re.sub(r" at 0x[0-9a-f]+", "", repr(module)).encode())
         for name, tensor in self._tensors():
             _update(digest, name)
@@ -63,7 +65,7 @@ class ModuleFingerprint:
 
 
 class _TensorState:
-    """What tells that a tensor is the same one and was not written to."""
+    """The identity, address and version of a tensor, which differ after any change of it."""
 
     def __init__(self, tensor):
         self.reference = weakref.ref(tensor)
@@ -80,12 +82,17 @@ class _TensorState:
 
 
 def digest_of(*values):
-    """Return a digest of values, as hexadecimal digits.
+    """Return a digest of values.
 
     Parameters
     ----------
     *values : tensor, array, str, number, None, or lists, tuples and mappings of these
-        What a preprocessing returns for the sample pictures and texts.
+        Such as what a preprocessing returns for the sample pictures and texts.
+
+    Returns
+    -------
+    digest : str
+        Hexadecimal digits.
     """
     digest = hashlib.blake2b(digest_size=32)
     for value in values:
@@ -94,12 +101,12 @@ def digest_of(*values):
 
 
 def sample_pictures():
-    """Return a few pictures that different preprocessings turn into different pixels.
+    """Return a few pictures for which different kinds of preprocessing return different pixels.
 
     Returns
     -------
     pictures : list of PIL.Image.Image
-        Of mode RGB: wide, tall and small ones, of noise and with smooth parts.
+        Of mode RGB: a wide one, a tall one and a small one, each half noise and half a gradient.
     """
     rng = np.random.default_rng(0)
     pictures = []
@@ -124,7 +131,7 @@ def _update(digest, value):
     elif isinstance(value, torch.Tensor | np.ndarray):
         tensor = torch.as_tensor(value).detach()
         digest.update(repr((str(tensor.dtype), tuple(tensor.shape))).encode())
-        # a view as bytes, since numpy does not know all number formats
+        # viewed as bytes, because numpy does not have all of torch's dtypes
         digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
     else:
         digest.update(repr(value).encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""From pixels to the numbers that the image tower takes."""
+"""From pixels to the normalized tensor that the image tower takes."""
 
 
 def normalize(pixels, config):
@@ -17,7 +17,8 @@ def normalize(pixels, config):
 
     Notes
     -----
-    The arithmetic of torchvision's ``ToTensor`` and ``Normalize``, operation by operation.
+    The operations and their order are those of torchvision's ``ToTensor`` and ``Normalize``, so the
+    result is the same bit for bit.
 
     Examples
     --------
@@ -32,7 +33,7 @@ def normalize(pixels, config):
     if pixels.shape[-1] == 3:
         pixels = pixels.permute(0, 3, 1, 2)
     pixels = pixels.contiguous().float()
-    # a tensor, since on some devices torch divides by a number through its reciprocal
+    # by a tensor: some devices divide by a Python number as a product with its reciprocal
     pixels = pixels.div_(pixels.new_tensor(255))
     mean = pixels.new_tensor(config.mean).view(3, 1, 1)
     std = pixels.new_tensor(config.std).view(3, 1, 1)

@@ -1,6 +1,6 @@
-"""The interface of models: what an Encoder is, each optional attribute with its default.
+"""The interface of models: what an Encoder is, and the default of each optional attribute.
 
-This is the one place that looks at what a model offers. All other files ask the `Encoder` that
+Only this file checks which attributes a model has. All other files use the `Encoder` that
 `as_encoder` returns.
 """
 
@@ -11,7 +11,8 @@ from PIL import Image
 from skclip.encode.reading import read_rgb
 from skclip.exceptions import CheckpointError
 
-# what may be left out, and is then the default of `Encoder`
+# The attributes that are taken from a model that is not an `Encoder`, where it has them.
+# `pooled_dim` and `tokens_per_batch` are not among them: they need the methods of an `Encoder`.
 _OPTIONAL = (
     "embed_dim",
     "logit_scale",
@@ -27,33 +28,35 @@ _OPTIONAL = (
 class Encoder(ABC):
     """A model that embeds images and texts.
 
-    A model of your own needs the two methods only; all else has a default. It need not inherit from
-    this class: `as_encoder` brings any object with the two methods into this form, together with
-    those of the attributes that it has.
+    A model of your own needs only the methods `encode_images` and `encode_texts`; everything else
+    has a default. It need not inherit from this class: `as_encoder` wraps any object with the two
+    methods, and takes over the attributes that the object has.
 
     Attributes
     ----------
     embed_dim : int or None, default=None
-        Columns of the embeddings; None if they are known only once something is embedded.
+        Columns of the embeddings. None if the number is known only after something is embedded.
     pooled_dim : int or None, default=None
-        Columns of the image features before the projection; None if the model does not offer them.
+        Columns of the image features before the projection. None if the model does not offer
+        these features.
     logit_scale : float, default=100.0
         The factor on cosine similarities, 1 / temperature (not its logarithm).
     fingerprint : str or None, default=None
-        Changes whenever the vectors would: it names the weights, the tokenizer and the
-        preprocessing. None for a model of which no embedding is kept.
+        Identifies the weights, the tokenizer and the preprocessing; it must change whenever the
+        vectors would. With None, no embeddings can be stored.
     variant : str, default=""
-        What else decides the last digits of the vectors, such as the number format. A part of the
-        keys under which embeddings are kept.
+        What else changes the last digits of the vectors, such as the number format. It is a part of
+        the keys under which embeddings are stored.
     templates : sequence of str, default=()
         Prompt templates that the model was trained for, each with one ``{}``.
     images_per_batch, texts_per_batch : int, default=64
-        How many make a good batch.
+        How many images or texts to embed at once.
     tokens_per_batch : int or None, default=None
-        How many tokens make a good batch of texts, where a prefix that several texts share counts
-        once. None for a model that does not share prefixes, and takes `texts_per_batch`.
+        How many tokens to embed at once, where a prefix that several texts share counts once. With
+        None, prefixes are not shared, and `texts_per_batch` is used.
     n_threads : int or None, default=1
-        How many threads may encode at once. None is one for each free core.
+        How many threads may encode at once. None means one for each free core, but only in
+        subclasses: for other objects, None means the default.
     """
 
     embed_dim = None
@@ -96,33 +99,66 @@ class Encoder(ABC):
             Not normalized.
         """
 
-    # The two steps of `encode_images`, and of `encode_texts`. By default the first does nothing.
+    # `encode_images` and `encode_texts` in two steps each. A subclass overrides them to do work in
+    # the first step that would otherwise be a part of the second one, which runs the model.
 
     def prepare_image(self, item):
-        """Read one image: `ImageItem` -> what `encode_prepared_images` takes. In several threads.
+        """Read one image. Called in several threads at once.
 
-        By default that is the RGB picture.
+        Parameters
+        ----------
+        item : ImageItem
+
+        Returns
+        -------
+        prepared : object
+            What `encode_prepared_images` takes; by default the picture, a PIL image of mode RGB.
         """
         return read_rgb(item)
 
     def encode_prepared_images(self, prepared, features):
-        """Embed one batch, a list of what `prepare_image` returned.
+        """Embed one batch of prepared images.
 
-        `features` are "projected", or "pooled" where the model has a `pooled_dim`.
+        Parameters
+        ----------
+        prepared : list
+            What `prepare_image` returned.
+        features : {"projected", "pooled"}
+            "pooled" is only asked for if the encoder has a `pooled_dim`.
+
+        Returns
+        -------
+        array or tensor of shape (n_images, n_features)
+            Not normalized.
         """
         return self.encode_images(prepared)
 
     def prepare_texts(self, texts):
-        """Return for each text what `encode_prepared_texts` takes; by default the text."""
+        """Return the list of what `encode_prepared_texts` takes for each text.
+
+        By default these are the texts themselves. If the encoder has `tokens_per_batch`, they must
+        be tuples of token ids.
+        """
         return texts
 
     def encode_prepared_texts(self, prepared):
-        """Embed one batch, a list of what `prepare_texts` returned."""
+        """Embed one batch of prepared texts.
+
+        Parameters
+        ----------
+        prepared : list
+            What `prepare_texts` returned.
+
+        Returns
+        -------
+        array or tensor of shape (n_texts, embed_dim)
+            Not normalized.
+        """
         return self.encode_texts(prepared)
 
 
 class _OtherEncoder(Encoder):
-    """An object with the two methods, and some of the optional attributes, as an `Encoder`."""
+    """Wraps an object with the two methods, and perhaps some of the optional attributes."""
 
     def __init__(self, model):
         self._model = model
@@ -148,13 +184,13 @@ class _OtherEncoder(Encoder):
 
 
 def is_encoder(model):
-    """Whether an object has an encoder's two methods."""
+    """Whether an object has the methods ``encode_images`` and ``encode_texts``; a class has not."""
     methods = hasattr(model, "encode_images") and hasattr(model, "encode_texts")
     return methods and not isinstance(model, type)
 
 
 def as_encoder(model):
-    """Bring a model into the form of an `Encoder`.
+    """Return a model as an `Encoder`.
 
     Parameters
     ----------
@@ -164,12 +200,12 @@ def as_encoder(model):
     Returns
     -------
     encoder : Encoder
-        The model itself if it is one.
+        The model itself if it is one, else an object that wraps it.
 
     Raises
     ------
     TypeError
-        If the object lacks the methods.
+        If the object lacks one of the methods, or its fingerprint is not a str.
 
     Examples
     --------
@@ -194,18 +230,18 @@ def as_encoder(model):
 
 
 def check_fingerprint(model, expected):
-    """Refuse a model that is not the one an estimator was fitted with.
+    """Check that a model is the one that an estimator was fitted with.
 
     Parameters
     ----------
     model : Encoder, or any object with its two methods
     expected : str or None
-        The fingerprint seen in `fit`.
+        The model's fingerprint in `fit`.
 
     Raises
     ------
     CheckpointError
-        If the fingerprint is another one.
+        If the model has another fingerprint.
     """
     found = as_encoder(model).fingerprint
     if found != expected:
@@ -216,16 +252,20 @@ def check_fingerprint(model, expected):
 
 
 def check_pictures(images):
-    """Return a batch of pictures as a list; refuse anything that is no RGB picture.
+    """Return a batch of pictures as a list, after a check that all are RGB pictures.
 
     Parameters
     ----------
     images : iterable of PIL.Image.Image
 
+    Returns
+    -------
+    images : list of PIL.Image.Image
+
     Raises
     ------
     TypeError
-        If one of them is something else.
+        If one of them is something else, or has another mode.
     """
     images = list(images)
     for position, image in enumerate(images):

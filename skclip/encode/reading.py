@@ -1,4 +1,4 @@
-"""One image as a user has it -> what the image tower takes."""
+"""One item of a column of images -> the input of an encoder."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from skclip.encode.resize import can_resize_fast, resize_and_crop, resize_and_cr
 
 
 class ReadImage(NamedTuple):
-    """One image that was read, or the reason why it could not be.
+    """The outcome of reading one image.
 
     Parameters
     ----------
     prepared : object
-        What the encoder's ``prepare_image`` made of it; None if it could not be read.
+        What the encoder's ``prepare_image`` returned; None if the image could not be read.
     cause : str or None
-        Why it could not be read.
+        Why the image could not be read; None if it could.
     """
 
     prepared: object
@@ -24,20 +24,21 @@ class ReadImage(NamedTuple):
 
 
 def read_item(items, prepare_image, position):
-    """Read one item of a column; runs in a reading thread.
+    """Read one item of a column. Called in reading threads.
 
     Parameters
     ----------
     items : sequence of ImageItem
     prepare_image : callable
-        That of an `Encoder`.
+        The method of an `Encoder`.
     position : int
         The item's place in `items`.
 
     Returns
     -------
     ReadImage
-        Text instead of an exception, which would keep the pixels that were decoded so far.
+        Its cause is text, because an exception would keep its frames, and the pixels decoded in
+        them, in memory.
     """
     item = items[position]
     try:
@@ -47,22 +48,32 @@ def read_item(items, prepare_image, position):
 
 
 def read_rgb(item):
-    """Return an image as an RGB picture (PIL), for encoders that prepare pictures themselves."""
+    """Return the picture of an item, for encoders that do their own preprocessing.
+
+    Parameters
+    ----------
+    item : ImageItem
+
+    Returns
+    -------
+    picture : PIL.Image.Image
+        Upright, of mode RGB.
+    """
     with item.open() as opened:
         return opened.rgb()
 
 
 def read_pixels(item, config, *, exact=False):
-    """Return one image as the model takes it: decoded, upright, resized and cropped.
+    """Return the pixels that CLIP takes for one item: decoded, upright, resized and cropped.
 
     Parameters
     ----------
     item : ImageItem
     config : PreprocessConfig
     exact : bool, default=False
-        Give the pixels of the published recipe on Pillow bit for bit, which takes two to three
-        times as long. Otherwise they are within one gray level of it, as the notes of
-        `skclip.encode.resize.resize_and_crop_fast` say.
+        Whether to return the pixels of the published recipe on Pillow bit for bit, which takes two
+        to three times as long. Otherwise they are within one gray level of these; the notes of
+        `skclip.encode.resize.resize_and_crop_fast` say more.
 
     Returns
     -------
@@ -70,11 +81,11 @@ def read_pixels(item, config, *, exact=False):
 
     Notes
     -----
-    Pillow reads the header of every file, which decides about its size, its colors and its
-    orientation. The usual JPEG files are then decoded by torchvision, straight to packed RGB, by
-    the same library as in Pillow and to the same pixels; whatever it refuses is left to Pillow.
-    Pillow does not report damage that can be decoded all the same; torchvision's library writes
-    a note of it to the standard error stream.
+    Pillow reads the header of every file, and with it the size, the colors and the orientation.
+    Ordinary JPEG files are then decoded by torchvision, directly to packed RGB, with the same
+    library as in Pillow and to the same pixels. Files that torchvision refuses are decoded by
+    Pillow. Some damaged files can still be decoded; Pillow does so silently, while torchvision's
+    library writes a message to the standard error stream.
 
     Examples
     --------
@@ -86,7 +97,8 @@ def read_pixels(item, config, *, exact=False):
     (8, 8, 3)
     """
     with item.open() as opened:
-        if not exact and can_resize_fast(opened.size, config):
+        # a picture without pixels has no fast way; `rgb` refuses it
+        if not exact and 0 not in opened.size and can_resize_fast(opened.size, config):
             pixels = decode_jpeg(opened) if opened.pixels is None else opened.pixels
             if pixels is not None:
                 return resize_and_crop_fast(pixels, config, orientation=opened.orientation)

@@ -1,4 +1,4 @@
-"""Resizing and cropping: as published, on Pillow, and faster, within one gray level of that."""
+"""Resizing and cropping: as published, with Pillow, and faster, within one gray level of that."""
 
 import math
 from functools import cache, partial
@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-# EXIF's orientation: how the pixels are stored, whether transposed, with mirrored rows, columns
+# EXIF orientation: whether the stored pixels are transposed, and whether the order of their rows
+# and of their columns is reversed
 _STORED = {
     1: (False, False, False),
     2: (False, False, True),
@@ -25,15 +26,15 @@ _FILTERS = {
     "bilinear": (Image.Resampling.BILINEAR, 1),
 }
 
-# where a picture shrinks less than this, torch's roundings in two passes may add up
+# if a picture shrinks by less than this factor, rounding errors of torch's two passes may add up
 _MIN_SCALE = 2
 
-# a picture that would grow beyond this (64 MB in Pillow) is not resized in full
+# a picture that would become larger than this (64 MB in Pillow) is resized only in part
 _MAX_RESIZED_PIXELS = 2**24
 
 
 def resize_and_crop(image, config):
-    """Resize a picture and cut out its centre.
+    """Resize a picture and cut out its center.
 
     Parameters
     ----------
@@ -48,14 +49,14 @@ def resize_and_crop(image, config):
     Notes
     -----
     With ``resize_mode="shortest"`` these are, bit for bit, the pixels of torchvision's ``Resize``
-    and ``CenterCrop`` on Pillow images, which is OpenAI's recipe [1]_; with ``"squash"`` those of
-    ``Resize((image_size, image_size))``.
+    and ``CenterCrop`` on Pillow images, which is OpenAI's recipe [1]_. With ``"squash"`` they are
+    those of ``Resize((image_size, image_size))``.
 
-    Of a very long picture (at 224 pixels: more than 334 times as long as wide) only the part that
+    In a very long picture (for 224 pixels: more than 334 times as long as wide), only the part that
     the crop keeps is resized, since the whole would take gigabytes: 1 x 5000 pixels become
-    224 x 1,120,000. There some pixels may differ by a grey level, because Pillow places such a
-    part in single precision, or by a few, because Pillow may choose another order of its two
-    passes, each of which rounds.
+    224 x 1,120,000. Some pixels of such a picture may differ by one gray level, because Pillow
+    computes the position of the part in single precision; or by a few levels, because Pillow may
+    do its two passes, each of which rounds, in the other order.
 
     References
     ----------
@@ -80,7 +81,7 @@ def resize_and_crop(image, config):
         long, resized_long, offset = max(image.size), max(resized), max(left, top)
         scale = long / resized_long
         start, stop = offset * scale, (offset + size) * scale
-        first, last = _seen(long, resized_long, offset, config)
+        first, last = _needed_range(long, resized_long, offset, config)
         if width < height:
             part, box = (0, first, width, last), (0, start - first, width, stop - first)
         else:
@@ -92,20 +93,20 @@ def resize_and_crop(image, config):
 
 
 def can_resize_fast(size, config):
-    """Whether `resize_and_crop_fast` takes pictures of a size.
+    """Whether `resize_and_crop_fast` can be used for pictures of a size.
 
     Parameters
     ----------
     size : tuple (width, height) of int
-        Of the upright picture.
+        At least 1. The order of the two does not matter.
     config : PreprocessConfig
 
     Returns
     -------
     fast : bool
-        False for the very long pictures of which `resize_and_crop` resizes a part, on processors
-        without AVX2, for which torch has no fast code, and with a Pillow whose order of passes is
-        unknown.
+        False for the very long pictures that `resize_and_crop` resizes only in part; on processors
+        without AVX2, for which torch has no fast code; and with a version of Pillow whose order of
+        passes is unknown.
     """
     width, height = _resized_and_starts(size, config)[0]
     return (
@@ -116,33 +117,33 @@ def can_resize_fast(size, config):
 
 
 def resize_and_crop_fast(pixels, config, *, orientation=1):
-    """Resize a picture and cut out its centre, within one grey level of `resize_and_crop`.
+    """Resize a picture and cut out its center, within one gray level of `resize_and_crop`.
 
     Parameters
     ----------
     pixels : ndarray of shape (height, width, 3), uint8
-        Of a size that, upright, `can_resize_fast` admits.
+        Of a size for which `can_resize_fast` is true.
     config : PreprocessConfig
     orientation : int, default=1
-        EXIF's number for the way in which the pixels are stored, 1 to 8; the result is upright.
+        The EXIF orientation of `pixels`, 1 to 8. The result is upright.
 
     Returns
     -------
     pixels : ndarray of shape (image_size, image_size, 3), uint8
-        Contiguous, and nothing but these pixels is kept in memory.
+        Contiguous, and not a view of a larger array.
 
     Notes
     -----
     Pillow resizes in two passes, one along each axis, and rounds after each. torch has the same
-    passes for uint8, with weights of 16 bits instead of 32 [1]_, so that one sum in 500 falls on
-    the other side of a half: one grey level. The second pass may add such levels up, mostly where
-    it gives one row a weight of about 1. So Pillow does the first pass unless a picture shrinks to
-    half its size or less. Then no pixel of noise or of photographs was seen to differ by two
-    levels, but one in a million of gradients that a computer drew.
+    passes for uint8, with weights of 16 bits instead of 32 [1]_, so that one sum in 500 is rounded
+    to the other side: a difference of one gray level. In the second pass such differences may add
+    up, mostly where one row has a weight of about 1. So Pillow does the first pass unless a picture
+    shrinks to half its size or less. With this, no pixel of noise or of photographs was seen to
+    differ by two levels; in computer-drawn gradients, one pixel in a million did.
 
-    The passes have the order of the installed Pillow: where they are exchanged, noise differs by
-    20 levels. A turned picture is resized as it is stored, since turning a large one takes longer
-    than resizing it.
+    The passes are done in the same order as in the installed version of Pillow: in the other order,
+    pictures of noise differ by 20 levels. A rotated or mirrored picture is resized as it is stored,
+    since turning a large picture takes longer than resizing it.
 
     References
     ----------
@@ -161,7 +162,7 @@ def resize_and_crop_fast(pixels, config, *, orientation=1):
     size, n_rows = config.image_size, pixels.shape[0]
     upright = pixels.shape[:2] if transposed else pixels.shape[1::-1]
     resized, starts = _resized_and_starts(upright, config)
-    # from here on rows come first, as in the array
+    # from here on, sizes are (height, width) of the stored array
     rows_first = transposed != _vertical_first()(upright, resized)
     if not transposed:
         resized, starts = resized[::-1], starts[::-1]
@@ -175,8 +176,8 @@ def resize_and_crop_fast(pixels, config, *, orientation=1):
     if rows_first:
         pixels = resize(resize(pixels, 0, exactly=exactly), 1)
     else:
-        # a cut through the rows is free, and what the crop throws away need not be resized
-        first, last = _seen(n_rows, resized[0], starts[0], config)
+        # rows that the crop does not depend on are not resized; leaving them out costs nothing
+        first, last = _needed_range(n_rows, resized[0], starts[0], config)
         part = resize(pixels[first:last], 1, exactly=exactly)
         pixels = np.empty((n_rows, size, 3), np.uint8)
         pixels[first:last] = part
@@ -192,17 +193,17 @@ def _resized_and_starts(size, config):
         return (wanted, wanted), (0, 0)
     width, height = size
     resized_long = int(wanted * max(size) / min(size))
-    # half to even, as Python and torchvision round
+    # rounds half to even, as torchvision does
     start = round((resized_long - wanted) / 2)
     if width <= height:
         return (wanted, resized_long), (0, start)
     return (resized_long, wanted), (start, 0)
 
 
-def _seen(length, resized_length, start, config):
-    """Return the first and last of the `length` pixels on which the crop depends."""
+def _needed_range(length, resized_length, start, config):
+    """Return the range (start, stop) of the `length` pixels on which the crop depends."""
     scale = length / resized_length
-    # what the filter sees beyond the crop, and a pixel for the rounding
+    # the radius of the filter, and one pixel for rounding
     margin = math.ceil(_FILTERS[config.interpolation][1] * max(scale, 1)) + 1
     first = math.floor(start * scale) - margin
     last = math.ceil((start + config.image_size) * scale) + margin
@@ -210,7 +211,18 @@ def _seen(length, resized_length, start, config):
 
 
 def _resize_axis(pixels, axis, *, resized, starts, config, exactly=False):
-    """Resize and crop along one axis, with Pillow if `exactly`, else with torch."""
+    """Resize and crop along one axis, 0 or 1.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (height, width, 3), uint8
+    axis : int
+    resized, starts : sequence of two int
+        For each axis, the length after resizing, and where the crop starts.
+    config : PreprocessConfig
+    exactly : bool, default=False
+        Whether Pillow resizes; otherwise torch does.
+    """
     if pixels.shape[axis] != resized[axis]:
         shape = list(pixels.shape[:2])
         shape[axis] = resized[axis]
@@ -218,7 +230,7 @@ def _resize_axis(pixels, axis, *, resized, starts, config, exactly=False):
             resample, _ = _FILTERS[config.interpolation]
             pixels = np.asarray(Image.fromarray(pixels).resize(shape[::-1], resample))
         else:
-            # torch's fast code is that for colours side by side
+            # torch is fast only where the three colors of a pixel are next to each other in memory
             pixels = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
             image = pixels[None].permute(0, 3, 1, 2)
             image = torch.nn.functional.interpolate(
@@ -231,12 +243,13 @@ def _resize_axis(pixels, axis, *, resized, starts, config, exactly=False):
 
 @cache
 def _vertical_first():
-    """Find out when the installed Pillow does the vertical pass first.
+    """Find out for which sizes the installed version of Pillow does the vertical pass first.
 
     Returns
     -------
-    function or None
-        From the sizes (width, height) before and after to bool; None where no known rule fits.
+    rule : function or None
+        From the sizes (width, height) before and after resizing to bool. None if no known rule
+        explains what Pillow does with a few pictures.
     """
     sizes = [(40, 60), (40, 61), (20, 30), (20, 30), (60, 40)]
     resized_sizes = [(20, 20), (20, 20), (30, 29), (30, 31), (20, 20)]
@@ -258,11 +271,11 @@ def _vertical_first():
 
 
 def _never(size, resized):
-    """The rule until Pillow 12."""
+    """Pillow's rule up to version 12."""
     return False
 
 
 def _where_height_shrinks_most(size, resized):
-    """The rule of Pillow 13: the height loses more than twice the pixels that the width loses."""
+    """Pillow's rule in version 13: the height loses over twice as many pixels as the width."""
     lost_width, lost_height = size[0] - resized[0], size[1] - resized[1]
     return lost_height > 0 and lost_height > 2 * lost_width

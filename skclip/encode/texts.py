@@ -1,7 +1,7 @@
-"""A column of texts -> rows of vectors, for any encoder.
+"""A column of texts -> a matrix of vectors, with any encoder.
 
-Equal texts are found; a store is asked for those that it has; the others are sorted, so that texts
-of about the same length, or with the same beginning, meet in one batch.
+The steps, in this order: duplicates are found; vectors that a store has are looked up; the other
+texts are sorted, so that a batch has texts of similar length, or with the same beginning.
 """
 
 from contextlib import closing
@@ -19,7 +19,8 @@ from skclip.encode.threads import compute_in_order, even_batch_size, free_cores,
 from skclip.encode.vectors import as_vectors, normalize_rows
 from skclip.inputs.texts import as_texts
 
-# texts of about the same length go together: shorter ones are padded in the attention
+# lengths are rounded up to a multiple of this many tokens before texts are sorted by length: in a
+# batch, attention pads the shorter texts
 LENGTH_STEP = 8
 
 
@@ -30,13 +31,13 @@ def embed_texts(encoder, texts, *, normalize=True, batch_size="auto", cache=None
     ----------
     encoder : Encoder
         What `load_encoder` returns, or any object with ``encode_images`` and ``encode_texts``.
-    texts : list, Series or column of str
+    texts : list, tuple, array, Series or one-column frame of str
     normalize : bool, default=True
         Whether to scale each row to unit length.
     batch_size : int or "auto", default="auto"
-        Texts that pass the model together; "auto" is as many as fill the device or the core.
+        How many texts the model embeds at once. "auto" uses the encoder's own batch size.
     cache : None, "memory", path or EmbeddingStore, default=None
-        Where embeddings are looked up and kept.
+        Where embeddings are looked up and stored. None stores nothing.
     verbose : int, default=0
         Above 0 a progress bar is shown.
 
@@ -84,12 +85,12 @@ def embed_text_means(encoder, groups, *, batch_size="auto", cache=None, verbose=
 
     Notes
     -----
-    Each embedding is added to the means of its groups as soon as it is there, so that the
-    embeddings of single texts need not be in memory all together.
+    Each embedding is added to the means of its groups as soon as it is computed, so that the
+    embeddings of all texts are never in memory at once.
     """
     texts, text_of = _distinct([text for group in groups for text in group])
     group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    # the places where each text stands, those of one text after those of another
+    # where each text occurs in the concatenated groups: first all places of text 0, then of text 1
     places = np.argsort(text_of, kind="stable")
     starts = np.searchsorted(text_of[places], np.arange(len(texts) + 1))
     means = None
@@ -106,13 +107,13 @@ def embed_text_means(encoder, groups, *, batch_size="auto", cache=None, verbose=
 
 
 def _distinct(texts):
-    """Return the different texts, and which of them each text is."""
+    """Return the list of distinct texts, and the position in it of each text, (n_texts,)."""
     position_of = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     return list(position_of), np.array([position_of[text] for text in texts])
 
 
 def _embedded(encoder, texts, batch_size, cache, verbose):
-    """Yield positions of different texts and their vectors, in any order, until all are done."""
+    """Yield (positions, vectors) of distinct texts, in any order, each position once."""
     check_batch_size(batch_size)
     encoder = as_encoder(encoder)
     store = store_for(encoder, cache)
@@ -121,7 +122,7 @@ def _embedded(encoder, texts, batch_size, cache, verbose):
         results = compute([range(len(texts))])
     else:
         contents = [text_content(text) for text in texts]
-        # one batch, since texts are divided into batches only when all missing ones are known
+        # one batch, because texts are divided into batches once all missing ones are known
         results = stored_or_computed(
             store, encoder, ("text",), contents, compute, batch_size=len(texts)
         )
@@ -135,7 +136,7 @@ def _embedded(encoder, texts, batch_size, cache, verbose):
 
 
 def _computed(encoder, texts, batch_size, batches):
-    """Yield (positions, vectors, no causes) of the texts whose positions `batches` holds."""
+    """Embed texts, for `stored_or_computed`; `batches` are joined and divided differently."""
     positions = [position for batch in batches for position in batch]
     if not positions:
         return
@@ -158,12 +159,24 @@ def _encode_batch(encoder, texts, prepared_of, positions):
 
 
 def _batches_by_prefix(tokens_of, batch_size, encoder):
-    """Divide texts into batches of about as many tokens, where each prefix is counted once.
+    """Divide texts into batches with about equally many tokens.
+
+    Tokens at the start of a text that are those of the text before it count once.
+
+    Parameters
+    ----------
+    tokens_of : dict of int to tuple of int
+        The tokens of the text at each position.
+    batch_size : int or "auto"
+        The largest number of texts in a batch.
+    encoder : Encoder
 
     Returns
     -------
     batches : list of list of int
+        Positions.
     n_threads : int
+        How many threads run the model.
     """
 
     def by_length_and_prefix(position):
@@ -171,15 +184,15 @@ def _batches_by_prefix(tokens_of, batch_size, encoder):
         return -(-len(tokens) // LENGTH_STEP), tokens
 
     positions = sorted(tokens_of, key=by_length_and_prefix)
-    costs, before = [], ()
+    costs, previous = [], ()
     for position in positions:
         tokens = tokens_of[position]
         shared = next(
-            (i for i, (a, b) in enumerate(zip(tokens, before, strict=False)) if a != b),
-            min(len(tokens), len(before)),
+            (i for i, (a, b) in enumerate(zip(tokens, previous, strict=False)) if a != b),
+            min(len(tokens), len(previous)),
         )
         costs.append(len(tokens) - shared)
-        before = tokens
+        previous = tokens
     n_threads = encoder.n_threads or free_cores()
     most_tokens = even_batch_size(sum(costs), encoder.tokens_per_batch, n_threads)
     most_texts = len(positions) if batch_size == "auto" else batch_size
@@ -187,7 +200,7 @@ def _batches_by_prefix(tokens_of, batch_size, encoder):
     for position, cost in zip(positions, costs, strict=True):
         if batches[-1] and (n_tokens + cost > most_tokens or len(batches[-1]) == most_texts):
             batches.append([])
-            # nothing is shared with another batch
+            # the first text of a batch shares no tokens with the batch before
             n_tokens, cost = 0, len(tokens_of[position])
         batches[-1].append(position)
         n_tokens += cost

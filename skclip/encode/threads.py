@@ -11,7 +11,10 @@ from threadpoolctl import ThreadpoolController
 
 
 def free_cores():
-    """Return how many cores this process may use; joblib gives its worker processes fewer."""
+    """Return how many cores this process may use.
+
+    This is torch's number of threads, which joblib lowers in its worker processes.
+    """
     return torch.get_num_threads()
 
 
@@ -22,15 +25,17 @@ def plan_batches(n_items, batch_size, most, n_threads):
     ----------
     n_items : int
     batch_size : int or "auto"
-        "auto" is at most `most`, so that all threads get equally many batches.
+        "auto" gives a size of at most `most` with which all threads get equally many batches.
     most : int
-        The largest batch that is of use.
+        The largest size that "auto" may give.
     n_threads : int or None
-        How many threads may run the model at once; None is one for each free core.
+        How many threads may run the model at once. None means one for each free core.
 
     Returns
     -------
-    batch_size, n_threads : int
+    batch_size : int
+    n_threads : int
+        Not more than there are batches.
 
     Examples
     --------
@@ -49,6 +54,14 @@ def plan_batches(n_items, batch_size, most, n_threads):
 def even_batch_size(n_items, most, n_threads):
     """Return a batch size of at most `most` with which all threads get equally many batches.
 
+    Parameters
+    ----------
+    n_items, most, n_threads : int
+
+    Returns
+    -------
+    batch_size : int
+
     Examples
     --------
     >>> from skclip.encode.threads import even_batch_size
@@ -66,14 +79,14 @@ def read_and_compute(batches, read, compute, *, n_jobs, n_threads):
 
     Parameters
     ----------
-    batches : iterable of list
-        Is asked for one batch at a time, in the caller's thread.
+    batches : iterable of sequence
+        Batches of items. The next one is taken, in the caller's thread, when it is needed.
     read : callable
-        Runs in reading threads.
+        From an item to what `compute` takes. Runs in reading threads.
     compute : callable
-        Runs in `n_threads` threads.
+        From a batch and the list of what was read to a result. Runs in `n_threads` threads.
     n_jobs : int or None
-        Number of reading threads, as joblib counts; None is one for each free core.
+        The number of reading threads, as joblib counts. None means one for each free core.
     n_threads : int
         As for `compute_in_order`.
     """
@@ -89,10 +102,16 @@ def compute_in_order(function, batches, n_threads):
     ----------
     function : callable
     batches : iterable of tuple
+        Arguments of `function`. The next ones are taken, in the caller's thread, when a thread
+        needs them.
     n_threads : int
-        With 1, the caller's thread computes. Otherwise each thread runs every operation on one
-        core. Threads that each take whole batches need not wait for one another after every
-        operation, as those of one operation must; nor for a core that a reading thread occupies.
+        With 1, the caller's thread computes. With more, each thread uses one core.
+
+    Notes
+    -----
+    Threads that each compute whole batches are faster than several threads for each operation.
+    These would have to wait for one another after every operation, and for any core that a reading
+    thread occupies.
     """
     if n_threads == 1:
         for batch in batches:
@@ -109,13 +128,21 @@ def compute_in_order(function, batches, n_threads):
 
 
 def map_in_threads(function, items, n_jobs):
-    """Return ``function(item)`` for each item, in a list, computed in reading threads."""
+    """Return the list of ``function(item)`` for each item, computed in several threads.
+
+    Parameters
+    ----------
+    function : callable
+    items : iterable
+    n_jobs : int or None
+        The number of threads, as joblib counts. None means one for each free core.
+    """
     with _reading_threads(n_jobs) as pool:
         return list(pool.map(function, items))
 
 
 def _read_ahead(pool, read, batches, n_ahead):
-    """Yield each batch with what `read` makes of its items; at most `n_ahead` batches wait."""
+    """Yield (batch, results of `read`) for each batch; at most `n_ahead` batches are read ahead."""
     waiting = deque()
     for batch in batches:
         waiting.append((batch, [pool.submit(read, item) for item in batch]))
@@ -149,5 +176,5 @@ def _openmp():
 
 
 def _use_one_core():
-    # OpenMP keeps this number for each thread; torch.set_num_threads would change it for all
+    # OpenMP has this number for each thread; torch.set_num_threads would change it for all threads
     _openmp().limit(limits=1)

@@ -1,26 +1,37 @@
-"""What encoders return, checked, and scaled to unit length."""
+"""Checking the output of encoders, and scaling it to unit length."""
 
 import numpy as np
 import torch
 
 
 def normalize_rows(vectors):
-    """Scale rows to unit length, in place; a row of zeros stays as it is."""
+    """Scale rows to unit length, in place.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d), of floats
+        Is changed. Rows of zeros stay zero, and rows of NaN stay NaN.
+
+    Returns
+    -------
+    vectors : ndarray of shape (n, d)
+        The same array.
+    """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors /= np.where(norms == 0, 1, norms)
     return vectors
 
 
 def as_vectors(embedded, what, names):
-    """Return an encoder's output as float32, one finite row for each input.
+    """Convert an encoder's output to float32, and check that it has one finite row for each input.
 
     Parameters
     ----------
     embedded : array or tensor of shape (n_inputs, d)
     what : str
-        What the inputs are, for messages: "text".
+        What an input is called in messages: "text" or "image in row".
     names : sequence
-        What messages call each of the inputs.
+        How messages name each input: the text, or the row of the image.
 
     Returns
     -------
@@ -29,7 +40,7 @@ def as_vectors(embedded, what, names):
     Raises
     ------
     ValueError
-        If the shape is another one, or a value is not finite.
+        If the shape is not (n_inputs, d), or a value is not finite.
     """
     if isinstance(embedded, torch.Tensor):
         embedded = embedded.detach().float().cpu().numpy()
@@ -42,7 +53,7 @@ def as_vectors(embedded, what, names):
     finite = np.isfinite(embedded).all(axis=1)
     if not finite.all():
         raise ValueError(
-            "the encoder gave values that are not finite for the "
+            "the encoder returned values that are not finite for the "
             f"{what} {names[int(np.flatnonzero(~finite)[0])]!r}; "
             "a model in float16 may overflow: use float32 or bfloat16"
         )

@@ -1,1 +1,1 @@
-"""What a user hands over, turned into clean Python values."""
+"""From a user's collections of images and texts to plain Python values."""

@@ -1,4 +1,4 @@
-"""One column of items out of whatever holds it: a list, a Series, a frame, an array."""
+"""One column of items from a list, a Series, a data frame or an array."""
 
 import os
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def as_column(X, *, name, items):
-    """Return the items of X as a sequence with a length, indexed from 0.
+    """Return the items of X as a sequence that has a length and is indexed by position, from 0.
 
     Parameters
     ----------
@@ -15,7 +15,7 @@ def as_column(X, *, name, items):
     name : str
         The parameter's name, for messages.
     items : str
-        What X holds, in the plural, for messages: "images" or "texts".
+        What the items are called in messages: "images" or "texts".
 
     Returns
     -------
@@ -24,9 +24,9 @@ def as_column(X, *, name, items):
     Raises
     ------
     TypeError
-        X is one item, or no sequence at all.
+        If X is one item, sparse, or not a sequence.
     ValueError
-        X is empty, or has several columns.
+        If X is empty, or has several columns or more than two dimensions.
     """
     if isinstance(X, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)):
         raise TypeError(
@@ -54,12 +54,18 @@ def as_column(X, *, name, items):
         if shape[1] != 1:
             raise ValueError(_several_columns(X, shape, name, items))
         X = X.iloc[:, 0] if hasattr(X, "iloc") else X[:, 0]
-    # pandas and polars call it the same; their indexing is by label, a list's by position
+    # of pandas and polars: a Series of pandas is indexed by label, but a list by position
     return X.to_list() if hasattr(X, "to_list") else X
 
 
 def check_not_empty(shape):
-    """Raise scikit-learn's own words for a collection without rows or columns."""
+    """Raise scikit-learn's ValueError if a collection has no rows or no columns.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (n_rows,) or (n_rows, n_columns).
+    """
     for count, what in zip(shape, ("sample", "feature"), strict=False):
         if count == 0:
             raise ValueError(
@@ -69,9 +75,9 @@ def check_not_empty(shape):
 
 
 def is_missing(item):
-    """Whether an item stands for nothing: None, NaN, pandas' NA and NaT.
+    """Whether an item is a missing value: None, NaN, or the NA or NaT of pandas.
 
-    A row of a Hugging Face dataset whose ``bytes`` and ``path`` are both None is missing too.
+    A dict in the form of Hugging Face datasets is missing if its ``bytes`` and ``path`` are None.
 
     Parameters
     ----------
@@ -96,7 +102,7 @@ def is_missing(item):
     if isinstance(item, dict):
         known = [item[key] for key in ("bytes", "path") if key in item]
         return bool(known) and all(value is None for value in known)
-    # by name, so that pandas need not be installed
+    # compared by name, so that pandas need not be installed
     return type(item).__name__ in ("NAType", "NaTType")
 
 

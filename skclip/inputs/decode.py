@@ -1,4 +1,4 @@
-"""One file, byte string, picture or array -> the RGB picture that a viewer shows."""
+"""One file, byte string, picture or array -> an upright RGB picture, as a viewer shows it."""
 
 import os
 import stat
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
+# what makes a picture upright, by its EXIF orientation
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -20,11 +21,14 @@ _UPRIGHT = {
 
 
 class Unreadable(Exception):
-    """Why an item is no image: the predicate of a sentence whose subject is the item."""
+    """An item cannot be read as an image.
+
+    The message is the predicate of a sentence whose subject is the item: "is empty (0 bytes)".
+    """
 
 
 class WatchedStream:
-    """A binary stream that notes when a reader asks for more than it holds.
+    """A binary stream that records whether a reader tried to read beyond its end.
 
     Parameters
     ----------
@@ -33,7 +37,7 @@ class WatchedStream:
     Attributes
     ----------
     starved : bool
-        Whether a read met the end of the file.
+        Whether a read returned nothing because the stream had ended. May be set back to False.
     """
 
     def __init__(self, file):
@@ -50,21 +54,21 @@ class WatchedStream:
 
 
 class OpenedImage:
-    """An image that is known to be one, and whose pixels may not be decoded yet.
+    """An image whose header has been read, and whose pixels may not be decoded yet.
 
     Parameters
     ----------
     picture : PIL.Image.Image or None, default=None
-        The picture. Of one that comes from `stream` only the header has been read.
+        The picture, or None for an array. With a `stream`, only its header has been read.
     stream : WatchedStream or None, default=None
-        The content of the image file; None for a picture that the user has opened.
+        The content of the image file. None for an array, and for a PIL image of the user's.
     pixels : ndarray of shape (height, width, 3), uint8, or None, default=None
-        The pixels of an image that is given as an array, in place of a picture.
+        The pixels of an array, or None for a picture.
 
     Attributes
     ----------
     size : tuple (width, height) of int
-        As the pixels are stored, before the EXIF orientation is applied.
+        The size as stored, before the EXIF orientation is applied.
     """
 
     def __init__(self, picture=None, stream=None, pixels=None):
@@ -75,11 +79,11 @@ class OpenedImage:
 
     @property
     def orientation(self):
-        """EXIF's number for the way in which the pixels are stored; 1 where there is none."""
+        """The EXIF orientation, an int; 1 (upright) where there is none."""
         return 1 if self.picture is None else _orientation(self.picture)
 
     def rgb(self):
-        """Return the picture as a viewer shows it: decoded, upright, of mode RGB."""
+        """Return the image as a decoded, upright PIL image of mode RGB."""
         if self.picture is None:
             return Image.fromarray(self.pixels)
         return picture_to_rgb(self.picture, self.stream)
@@ -100,7 +104,7 @@ def open_file(path):
     Raises
     ------
     Unreadable
-        If there is no such file, it is no regular file, or no image.
+        If there is no such file, or it is not a regular file or not an image.
     """
     try:
         status = os.stat(path)
@@ -112,7 +116,7 @@ def open_file(path):
         )
         raise Unreadable(f"does not exist; {hint}") from error
     if stat.S_ISDIR(status.st_mode):
-        raise Unreadable("is a directory; hand over the paths of the images in it")
+        raise Unreadable("is a directory; pass the paths of the images in it")
     # opening a pipe would wait for its other end
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("is not a regular file")
@@ -126,12 +130,16 @@ def open_stream(stream):
     Parameters
     ----------
     stream : binary stream
-        Stays open, and must do so while the image is in use.
+        It is not closed, and must stay open while the image is in use.
 
     Returns
     -------
     OpenedImage
-        Its size is allowed.
+
+    Raises
+    ------
+    Unreadable
+        If it is empty, not an image that Pillow can read, or has too many pixels.
     """
     stream = WatchedStream(stream)
     picture = _identify(stream)
@@ -140,7 +148,25 @@ def open_stream(stream):
 
 
 def picture_to_rgb(image, stream=None):
-    """Convert a picture of any mode. Neither it nor its place in an animation is changed."""
+    """Decode a picture of any mode, make it upright, and convert it to RGB.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Is not changed, and stays at its frame of an animation.
+    stream : WatchedStream or None, default=None
+        The file from which the picture is decoded, with which a truncated one is found.
+
+    Returns
+    -------
+    picture : PIL.Image.Image
+        Of mode RGB; `image` itself if it is upright, opaque and of that mode.
+
+    Raises
+    ------
+    Unreadable
+        If the picture has no pixels or too many, is truncated, or its values are out of range.
+    """
     if isinstance(image, ImageFile.ImageFile):
         _check_pixel_count(image.size)
     container = image.format
@@ -158,7 +184,7 @@ def picture_to_rgb(image, stream=None):
 
 
 def array_to_rgb(pixels, *, channels_first):
-    """Return the pixels of an array as RGB.
+    """Convert the pixels of an array to RGB.
 
     Parameters
     ----------
@@ -169,13 +195,18 @@ def array_to_rgb(pixels, *, channels_first):
     Returns
     -------
     pixels : ndarray of shape (H, W, 3), uint8
-        The array itself where it is RGB already.
+        The array itself if it is RGB and uint8 already.
+
+    Raises
+    ------
+    Unreadable
+        If the shape, the type or the range of the values is not that of an image.
     """
     if channels_first and pixels.ndim == 3:
         pixels = np.moveaxis(pixels, 0, -1)
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))):
         raise Unreadable(
-            "has not the shape of an image: an array is (H, W), (H, W, 3) or (H, W, 4), "
+            "does not have the shape of an image: an array is (H, W), (H, W, 3) or (H, W, 4), "
             "a tensor (H, W), (3, H, W) or (4, H, W)"
         )
     if pixels.size == 0:
@@ -189,10 +220,10 @@ def array_to_rgb(pixels, *, channels_first):
 
 
 def _identify(stream):
-    """Find the driver and let it read the header, as `PIL.Image.open` does.
+    """Read the header with the first of Pillow's plugins that accepts it, as `PIL.Image.open` does.
 
-    `PIL.Image.open` itself warns of large pictures, and a warning can be silenced only for all
-    threads at once.
+    `PIL.Image.open` itself is not used, because it warns of large pictures, and a warning cannot be
+    silenced for one thread alone.
     """
     prefix = stream.read(16)
     if not prefix:
@@ -227,8 +258,8 @@ def _check_pixel_count(size):
 
 
 def _orientation(image):
-    """Return EXIF's orientation of a picture, 1 where there is none."""
-    # viewers show a picture whose EXIF block is damaged, as it is stored
+    """Return the EXIF orientation of a picture, 1 where there is none."""
+    # a picture with a damaged EXIF block is shown as it is stored, as viewers do
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:
@@ -250,7 +281,11 @@ def _to_rgb(image, container):
 
 
 def _integers_to_uint8(image, container):
-    """Pillow's modes of 16 bits, and "I", which holds them where the file format has no more."""
+    """Convert a picture of mode "I" or "I;16" to gray levels (height, width), uint8.
+
+    In PNG and PPM files, mode "I" means 16 bits. Elsewhere it means 32 bits; if no value is above
+    255, the values are taken as they are.
+    """
     values = np.asarray(image)
     if image.mode == "I" and container not in ("PNG", "PPM"):
         if values.min() < 0 or values.max() > 65535:
@@ -278,7 +313,7 @@ def _to_uint8(pixels):
     if kind == "f":
         low, high = pixels.min(), pixels.max()
         if np.isnan(low):
-            raise Unreadable("has NaN pixels; fill them, or hand over None for a missing image")
+            raise Unreadable("has NaN pixels; fill them, or pass None for a missing image")
         if low < 0 or high > 1:
             _raise_range(pixels, "floats must lie in [0, 1]")
         return np.rint(pixels * np.promote_types(pixels.dtype, np.float32).type(255)).astype(

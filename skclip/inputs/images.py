@@ -1,4 +1,4 @@
-"""A column of images as users have it: checked, and indexed by row, without opening any."""
+"""A column of images in any container: checked, and indexed by row, without opening any."""
 
 import numpy as np
 from PIL import Image
@@ -23,15 +23,15 @@ def as_images(X, *, name="X"):
     Returns
     -------
     images : sequence
-        Has a length and is indexed from 0; the rows are views of an array, the very items of a
-        list.
+        Has a length and is indexed by row, from 0. A list is returned as it is; of an array the
+        rows are views.
 
     Raises
     ------
     TypeError
-        X is one image, holds numbers, or is no sequence.
+        If X is one image, a column of numbers, or not a sequence.
     ValueError
-        X is empty, has several columns, or a shape that is not that of images.
+        If X is empty, has several columns, or is an array whose shape is not that of images.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def as_images(X, *, name="X"):
 
 
 def is_embeddings(X):
-    """Whether X is embeddings: a 2-D numeric array, tensor or frame. All else is images.
+    """Whether X is embeddings: a 2-D numeric array, tensor or frame. Everything else is images.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def is_embeddings(X):
 
 
 def _is_all_nan(X):
-    """Whether X is a column of missing images, which pandas and numpy hold as floats."""
+    """Whether X is a column of missing images only, which becomes an array of NaN."""
     kind_is_float = isinstance(X, np.ndarray) and X.dtype.kind == "f"
     return kind_is_float and X.shape[1:] in ((), (1,)) and bool(np.isnan(X).all())
 

@@ -1,6 +1,7 @@
-"""One row of a column of images: what it is, whether another row equals it, and how it is opened.
+"""One row of a column of images: its kind, its identity, and how it is opened.
 
-`as_item` finds out once what the user handed over; all else is asked of the item that it returns.
+`as_item` finds out once what kind of object a row is. All other questions are answered by the
+methods of the item that it returns.
 """
 
 import hashlib
@@ -19,14 +20,14 @@ from skclip.inputs.decode import OpenedImage, Unreadable, array_to_rgb, open_fil
 
 
 class ImageItem:
-    """An image of any kind; by itself, something that is no image.
+    """Base class of the kinds of images; an instance of it is an object that is not an image.
 
     Parameters
     ----------
     given : object
-        What the user handed over, for messages.
+        What the user passed, for messages.
     problem : str, default=""
-        Why it is no image.
+        Why it is not an image: the message of an `Unreadable`.
     """
 
     __slots__ = ("given", "problem")
@@ -36,22 +37,31 @@ class ImageItem:
         self.problem = problem
 
     def key(self):
-        """Return a hashable key, where equal keys mean equal pictures; None for no image."""
+        """Return a key by which duplicates in a column are found.
+
+        Returns
+        -------
+        key : hashable or None
+            Items with equal keys have equal pictures, as long as both items exist. None for an
+            object that is not an image.
+        """
         return None
 
     def content(self, hash_files=False):
-        """Return what names the image in a store.
+        """Return what identifies the image in a store.
 
         Parameters
         ----------
         hash_files : bool, default=False
-            Read every file and name it by its content instead of its path, size, times and inode.
-            Slower, but a file may then be moved, copied or touched without being embedded again.
+            Whether to identify a file by its content instead of its path, size, times and inode.
+            This reads the whole file, but a file may then be moved, copied or touched without being
+            embedded again.
 
         Returns
         -------
         content : bytes or None
-            Equal contents mean equal pictures. None where there is no picture to be read.
+            Equal contents mean equal pictures, in any process. None if there is no picture that
+            could be read.
         """
         return None
 
@@ -62,22 +72,26 @@ class ImageItem:
         Raises
         ------
         Unreadable
-            If the item is no image, or its header cannot be read.
+            If the item is not an image, or its header cannot be read.
         """
         raise Unreadable(self.problem)
         yield
 
     def cause(self, error):
-        """Return, as a sentence, why the item cannot be read.
+        """Return why the item cannot be read, for messages.
 
         Parameters
         ----------
         error : Exception
             What was raised when it was opened or decoded.
+
+        Returns
+        -------
+        cause : str
         """
         if isinstance(error, Unreadable):
             return f"{_label(self.given)} {error}"
-        # whatever a damaged file makes Pillow raise, and a warning that a filter made an error
+        # Pillow raises all kinds of exceptions for damaged files; and warnings may be errors here
         return (
             f"{_label(self.given)} cannot be decoded ({type(error).__name__}: {error}); it may be "
             "damaged or incomplete"
@@ -85,7 +99,7 @@ class ImageItem:
 
 
 class MissingItem(ImageItem):
-    """A row without an image: None, NaN and their like."""
+    """A row with a missing value, such as None or NaN."""
 
     __slots__ = ()
 
@@ -99,7 +113,7 @@ class MissingItem(ImageItem):
 
 
 class LostItem(ImageItem):
-    """A row that a lazy collection failed to give."""
+    """A row that could not be had because the sequence raised an exception; see `ItemsOnAccess`."""
 
     __slots__ = ()
 
@@ -130,7 +144,7 @@ class PathItem(ImageItem):
                     return _packed("content", hashlib.file_digest(file, "blake2b").digest())
         except (OSError, ValueError):  # ValueError: a null byte in the path
             return None
-        # ctime and inode tell a file from one that replaced it, of the same size and mtime
+        # ctime and inode differ if a file was replaced by another one of the same size and mtime
         numbers = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
         return _packed("file", os.fsencode(os.path.abspath(self.path)), numbers)
 
@@ -164,14 +178,14 @@ class PictureItem(ImageItem):
     __slots__ = ()
 
     def key(self):
-        # equal to itself alone, so that none is decoded for its key
+        # a picture equals only itself, so that none is decoded for its key
         return "picture", id(self.given)
 
     def content(self, hash_files=False):
         try:
             with self.open() as opened:
                 picture = opened.rgb()
-        except Exception:  # whatever a damaged file makes Pillow raise
+        except Exception:  # Pillow raises all kinds of exceptions for damaged files
             return None
         return _packed("picture", picture.size, hashlib.blake2b(picture.tobytes()).digest())
 
@@ -205,7 +219,10 @@ class ArrayItem(ImageItem):
 
 
 class ItemsOnAccess:
-    """The items of a sequence that makes its rows when they are asked for.
+    """The items of a sequence, each made when it is accessed.
+
+    It is for sequences that may read or decode a row on access, such as a column of a Hugging Face
+    dataset. No row and no item is kept.
 
     Parameters
     ----------
@@ -221,8 +238,8 @@ class ItemsOnAccess:
     def __getitem__(self, row):
         try:
             return as_item(self.images[row])
-        except Exception as error:  # whatever the sequence meets when it looks its row up
-            problem = f"the collection does not give it ({type(error).__name__}: {error})"
+        except Exception as error:  # a sequence may raise any exception
+            problem = f"the collection failed to return it ({type(error).__name__}: {error})"
             return LostItem(None, problem)
 
 
@@ -236,16 +253,18 @@ def as_item(given):
     Returns
     -------
     item : ImageItem
-        Nothing is opened or decoded. What is no image says so when it is opened.
+        Nothing is opened or decoded. The item of an object that is not an image raises
+        `Unreadable` when it is opened.
 
     Notes
     -----
-    Of the opened image, EXIF orientation is applied. Alpha and transparent colors are laid over
-    white. 16-bit gray keeps its high byte, as Pillow does with 16-bit color. Of an animation the
-    first frame counts. Embedded color profiles are not applied: the published recipes read the
-    pixels as they are stored. Float pixels must lie in [0, 1]; integers other than uint8 and uint16
-    in 0 to 255. A file that claims more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` is refused
-    before any are decoded; set that to None to lift the limit.
+    When an item is opened and decoded, the EXIF orientation is applied. Transparent pixels are
+    drawn over white. 16-bit gray keeps its high byte, as in Pillow's decoding of 16-bit color. An
+    animated file is represented by its first frame. Embedded color profiles are not applied: the
+    published recipes take the pixels as they are stored. Float pixels must lie in [0, 1], integers
+    other than uint8 and uint16 in 0 to 255. A file whose header claims more pixels than
+    ``PIL.Image.MAX_IMAGE_PIXELS`` is refused before it is decoded; set this to None to remove the
+    limit.
 
     Examples
     --------
@@ -280,7 +299,7 @@ def as_item(given):
 
 
 def distinct_items(images):
-    """Return the different items of a column of images, and which of them each row is.
+    """Return the distinct items of a column of images, and which of them each row is.
 
     Parameters
     ----------
@@ -290,12 +309,12 @@ def distinct_items(images):
     Returns
     -------
     items : sequence of ImageItem
-        In the order of the rows in which they first stand. A sequence that makes its rows when they
-        are asked for is not searched for duplicates: that would read it in one thread.
+        In the order of their first rows. A sequence that is not a list, tuple or array is not
+        searched for duplicates, because that would read all its rows in one thread.
     first_rows : ndarray of shape (n_items,), int
         The first row of each item.
     item_of : ndarray of shape (n_images,), int
-        The position in `items` of each row.
+        For each row, the position of its item in `items`.
 
     Examples
     --------
@@ -324,7 +343,19 @@ def distinct_items(images):
 
 
 def contents_of(items, hash_files, positions):
-    """Return what names some items in a store, as `ImageItem.content` does."""
+    """Return the list of `ImageItem.content` for some items of a column.
+
+    Parameters
+    ----------
+    items : sequence of ImageItem
+    hash_files : bool
+        As for `ImageItem.content`.
+    positions : sequence of int
+
+    Returns
+    -------
+    contents : list of bytes or None
+    """
     return [items[position].content(hash_files) for position in positions]
 
 
@@ -334,7 +365,7 @@ def _packed(*parts):
 
 
 def _label(given):
-    """Return what a message calls an image."""
+    """Return how an image is named in messages."""
     path = given.get("path") if isinstance(given, dict) else given
     if isinstance(path, (str, os.PathLike)):
         shown = repr(os.fspath(path))

@@ -1,4 +1,4 @@
-"""Texts as users have them -> a list of str."""
+"""A column of texts in any container -> a list of str."""
 
 import reprlib
 
@@ -8,7 +8,7 @@ from skclip.inputs.columns import as_column, is_missing
 
 
 def as_texts(X, *, name="X"):
-    """Return the texts in X as a list of str.
+    """Return the texts in X as a new list of str.
 
     Parameters
     ----------
@@ -23,9 +23,9 @@ def as_texts(X, *, name="X"):
     Raises
     ------
     TypeError
-        X is one str, or a row is not a str.
+        If X is one str, or a row is not a str.
     ValueError
-        X is empty, has several columns, or a row is missing (None or NaN).
+        If X is empty or has several columns, or a row is missing (None or NaN).
 
     Examples
     --------

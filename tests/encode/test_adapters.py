@@ -1,4 +1,4 @@
-"""Other libraries' models, with random weights, as encoders."""
+"""Models of other libraries, with random weights, as encoders."""
 
 import pickle
 
@@ -32,7 +32,7 @@ def open_clip_encoder():
     return OpenCLIPEncoder(model, preprocess, open_clip.get_tokenizer("RN50"))
 
 
-def test_open_clip_model(open_clip_encoder):
+def test_an_open_clip_model_classifies_as_its_own_functions_do(open_clip_encoder):
     classes = ["cat", "dog", "bird"]
     fitted = ZeroShotClassifier(classes, model=open_clip_encoder, templates="a {}").fit()
     with torch.inference_mode():
@@ -44,7 +44,7 @@ def test_open_clip_model(open_clip_encoder):
     assert clone(fitted).model is open_clip_encoder
 
 
-def test_open_clip_model_in_training_mode_is_refused(open_clip_encoder):
+def test_an_open_clip_model_in_training_mode_is_refused(open_clip_encoder):
     open_clip_encoder.model.train()
     try:
         with pytest.raises(ValueError, match=r"training mode.* call model.eval\(\) first"):
@@ -53,7 +53,7 @@ def test_open_clip_model_in_training_mode_is_refused(open_clip_encoder):
         open_clip_encoder.model.eval()
 
 
-def test_what_is_no_open_clip_model_is_refused():
+def test_an_object_that_is_not_an_open_clip_model_is_refused():
     with pytest.raises(TypeError, match="must have encode_image and encode_text, got a tuple"):
         OpenCLIPEncoder((1, 2, 3), None, None)
 
@@ -78,7 +78,7 @@ def test_equal_models_have_equal_fingerprints(small_open_clip):
     assert fingerprint != build_small_open_clip(seed=1).fingerprint
 
 
-def test_another_preprocessing_is_another_fingerprint(small_open_clip):
+def test_another_preprocessing_has_another_fingerprint(small_open_clip):
     model, tokenizer = small_open_clip.model, small_open_clip.tokenizer
     transforms = [
         small_open_clip.image_transform,
@@ -93,7 +93,7 @@ def test_another_preprocessing_is_another_fingerprint(small_open_clip):
     assert len(found) == 5
 
 
-def test_training_on_in_place_never_meets_a_stale_vector(small_open_clip, tmp_path):
+def test_after_further_training_no_stale_vector_is_used(small_open_clip, tmp_path):
     embedder = CLIPImageEmbedder(small_open_clip, cache=tmp_path)
     before = embedder.transform(SCENES.images)
     np.testing.assert_array_equal(embedder.transform(SCENES.images), before)
@@ -112,7 +112,7 @@ def test_training_on_in_place_never_meets_a_stale_vector(small_open_clip, tmp_pa
     )
 
 
-def test_a_fitted_classifier_refuses_a_model_that_was_trained_on(small_open_clip):
+def test_a_fitted_classifier_refuses_a_model_that_was_trained_further(small_open_clip):
     fitted = ZeroShotClassifier(["cat", "dog"], model=small_open_clip).fit()
     assert fitted.fingerprint_ == small_open_clip.fingerprint
     with torch.no_grad():
@@ -121,12 +121,12 @@ def test_a_fitted_classifier_refuses_a_model_that_was_trained_on(small_open_clip
         fitted.predict(SCENES.images)
 
 
-def test_a_fingerprint_survives_a_pickle(small_open_clip):
+def test_a_pickled_encoder_keeps_its_fingerprint(small_open_clip):
     fingerprint = small_open_clip.fingerprint
     assert pickle.loads(pickle.dumps(small_open_clip)).fingerprint == fingerprint
 
 
-def test_paths_in_place_of_pictures_are_refused(small_open_clip):
+def test_paths_instead_of_pictures_are_refused(small_open_clip):
     for encoder in (small_open_clip, load_encoder("skclip/tiny")):
         with pytest.raises(TypeError, match=r"RGB pictures .* got a str at position 0;"):
             encoder.encode_images(["cat.jpg"])
@@ -134,7 +134,7 @@ def test_paths_in_place_of_pictures_are_refused(small_open_clip):
             encoder.encode_images([Image.new("RGB", (4, 4)), Image.new("L", (4, 4))])
 
 
-def test_sentence_transformers_model(tmp_path):
+def test_a_sentence_transformers_model_equals_the_same_weights_in_skclip(tmp_path):
     st = pytest.importorskip("sentence_transformers")
     pytest.importorskip("sentence_transformers.models")
     from sentence_transformers import models
@@ -162,7 +162,7 @@ def test_sentence_transformers_model(tmp_path):
     np.testing.assert_allclose(
         fitted.decision_function(SCENES.images) / 100,
         expected.decision_function(SCENES.images) * expected.temperature_,
-        atol=0.02,  # its fast processor rounds pixels otherwise
+        atol=0.02,  # its fast processor rounds pixels differently
     )
     assert clone(fitted).model is encoder
     fingerprint = encoder.fingerprint

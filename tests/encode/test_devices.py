@@ -4,7 +4,7 @@ import torch
 from skclip.encode.devices import resolve_device, resolve_dtype
 
 
-def test_auto():
+def test_auto_depends_on_the_machine():
     device = resolve_device("auto")
     assert device.type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert resolve_dtype("auto", torch.device("cpu")) is torch.float32
@@ -13,12 +13,12 @@ def test_auto():
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
-def test_no_such_device(device):
+def test_an_unknown_device_is_refused(device):
     with pytest.raises(ValueError, match="device must be 'auto' or a device that torch can use"):
         resolve_device(device)
 
 
-def test_no_such_dtype():
+def test_an_unknown_dtype_is_refused():
     with pytest.raises(
         ValueError, match="dtype must be 'auto', 'float32' or 'bfloat16', got 'int8'"
     ):

@@ -1,4 +1,4 @@
-"""Collections through encoders: order, duplicates, bad rows, batches, memory."""
+"""Embedding collections: the order of rows, duplicates, unreadable rows, batches, memory."""
 
 import threading
 import warnings
@@ -15,13 +15,13 @@ from skclip.encode.images import embedding_width
 from skclip.encode.vectors import normalize_rows
 from skclip.exceptions import ImageReadError, MissingImageWarning
 
-# the sums are easier to know than rows of unit length
+# means and lengths are easier to compute by hand than rows of unit length
 embed_images = partial(images_module.embed_images, normalize=False)
 embed_texts = partial(texts_module.embed_texts, normalize=False)
 
 
 class MeanColor:
-    """A foreign encoder: three numbers an image, two a text; keeps count of what it was given."""
+    """An encoder that is not an `Encoder`: mean colors, lengths of texts; records its batches."""
 
     def __init__(self):
         self.batches = []
@@ -52,13 +52,13 @@ def expected(images):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 23, 100, "auto"])
 @pytest.mark.parametrize("n_jobs", [None, 1, 3])
-def test_rows_come_in_order_whatever_the_batches(images, batch_size, n_jobs):
+def test_rows_keep_their_order_with_any_batches_and_threads(images, batch_size, n_jobs):
     vectors = embed_images(MeanColor(), images, batch_size=batch_size, n_jobs=n_jobs)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, expected(images), rtol=1e-6)
 
 
-def test_equal_images_are_embedded_once(images):
+def test_duplicate_images_are_embedded_once(images):
     encoder = MeanColor()
     repeated = [images[i] for i in (0, 1, 0, 2, 1, 0)]
     vectors = embed_images(encoder, repeated, batch_size=10)
@@ -66,7 +66,7 @@ def test_equal_images_are_embedded_once(images):
     np.testing.assert_allclose(vectors, expected(repeated), rtol=1e-6)
 
 
-def test_equal_texts_are_embedded_once_and_by_length():
+def test_duplicate_texts_are_embedded_once_and_sorted_by_length():
     encoder = MeanColor()
     texts = ["banana", "a", "banana", "kiwi", "a"]
     vectors = embed_texts(encoder, texts, batch_size=2)
@@ -74,14 +74,14 @@ def test_equal_texts_are_embedded_once_and_by_length():
     np.testing.assert_array_equal(vectors[:, 0], [6, 1, 6, 4, 1])
 
 
-def test_first_bad_row_raises(images):
+def test_the_first_unreadable_row_raises_an_error(images):
     images[5] = b"no picture"
     images[9] = None
     with pytest.raises(ImageReadError, match="^image in row 5: "):
         embed_images(MeanColor(), images, batch_size=4)
 
 
-def test_bad_rows_become_nan_and_leave_their_neighbors_alone(images):
+def test_unreadable_rows_become_nan_and_do_not_change_their_neighbors(images):
     whole = embed_images(MeanColor(), images, batch_size=4)
     images[5] = images[21] = b"no picture"
     images[9] = None
@@ -92,15 +92,15 @@ def test_bad_rows_become_nan_and_leave_their_neighbors_alone(images):
     np.testing.assert_array_equal(np.delete(vectors, bad, axis=0), np.delete(whole, bad, axis=0))
 
 
-def test_all_rows_bad():
+def test_if_no_row_is_readable_all_are_nan():
     with pytest.warns(MissingImageWarning, match="^2 of 2 images"):
         vectors = embed_images(MeanColor(), [None, np.nan], on_error="nan")
     assert vectors.shape == (2, 3)
     assert np.isnan(vectors).all()
 
 
-def test_reading_runs_ahead_by_a_few_batches_only():
-    """A generator-like sequence counts how far reading got when each batch arrives."""
+def test_only_a_few_batches_are_read_ahead():
+    """A sequence records which rows were read; the encoder checks them with each batch."""
     read = set()
 
     class Rows:
@@ -123,7 +123,7 @@ def test_reading_runs_ahead_by_a_few_batches_only():
     assert len(read) == 500
 
 
-def test_a_lazy_sequence_that_fails_is_a_bad_row():
+def test_a_row_for_which_a_sequence_raises_an_error_is_unreadable():
     class Rows:
         def __len__(self):
             return 3
@@ -140,7 +140,7 @@ def test_a_lazy_sequence_that_fails_is_a_bad_row():
     assert np.isnan(vectors).any(axis=1).tolist() == [False, True, False]
 
 
-def test_odd_items_are_bad_rows():
+def test_odd_items_are_unreadable_rows():
     items = [Image.new("RGB", (0, 5)), memoryview(b"abcdef")[::2], np.zeros((2, 2))]
     with pytest.warns(MissingImageWarning, match="^2 of 3 images"):
         vectors = embed_images(MeanColor(), items, on_error="nan")
@@ -156,10 +156,10 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
         Image.fromarray(noise).resize((640, 480)).save(path, quality=60)
         paths.append(str(path))
     run = run_script("measure_memory.py", *paths)
-    assert float(run.stdout) < 60  # megabytes; the 300 more pictures are 264 when decoded
+    assert float(run.stdout) < 60  # MB; decoded, the last 300 pictures would take 264
 
 
-def test_wrong_shape_from_an_encoder(images):
+def test_an_encoder_that_returns_a_wrong_shape_is_an_error(images):
     class Flat(MeanColor):
         def encode_images(self, images):
             return np.zeros(len(images))
@@ -171,20 +171,20 @@ def test_wrong_shape_from_an_encoder(images):
 @pytest.mark.parametrize(
     "options", [{"batch_size": 0}, {"batch_size": 2.5}, {"features": "x"}, {"on_error": "drop"}]
 )
-def test_bad_options(images, options):
+def test_bad_options_are_refused(images, options):
     (name,) = options
     with pytest.raises(ValueError, match=f"{name} must be"):
         embed_images(MeanColor(), images, **options)
 
 
-def test_bad_batch_size_of_texts():
+def test_a_bad_batch_size_for_texts_is_refused():
     with pytest.raises(
         ValueError, match="batch_size must be 'auto' or an int of at least 1, got 0"
     ):
         embed_texts(MeanColor(), ["a"], batch_size=0)
 
 
-def test_values_that_are_not_finite_are_named(images):
+def test_an_error_names_the_item_whose_vector_is_not_finite(images):
     class Overflowing(MeanColor):
         def encode_images(self, images):
             vectors = super().encode_images(images)
@@ -200,23 +200,23 @@ def test_values_that_are_not_finite_are_named(images):
         embed_texts(Overflowing(), ["a"])
 
 
-def test_pooled_features_need_our_own_model(images):
+def test_pooled_features_need_a_model_loaded_by_skclip(images):
     with pytest.raises(ValueError, match="offers only 'projected'"):
         embed_images(MeanColor(), images, features="pooled")
 
 
-def test_embedding_width_of_an_encoder_that_does_not_tell():
+def test_embedding_width_of_an_encoder_without_embed_dim():
     assert embedding_width(MeanColor()) == 3
 
 
-def test_progress_bar(images, capsys):
+def test_verbose_shows_a_progress_bar(images, capsys):
     embed_images(MeanColor(), images, verbose=1)
     assert "23/23" in capsys.readouterr().err
     embed_images(MeanColor(), images)
     assert capsys.readouterr().err == ""
 
 
-def test_normalize_rows_keeps_zeros():
+def test_normalize_rows_keeps_rows_of_zeros():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rows = normalize_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))

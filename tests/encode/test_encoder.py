@@ -1,4 +1,4 @@
-"""Loading, moving and pickling whole encoders."""
+"""Loading and pickling encoders, on the CPU and on a GPU."""
 
 import pickle
 
@@ -18,7 +18,7 @@ PICTURES = [Image.fromarray(image) for image in SCENES.images]
 TEXTS = ["a red circle", "two blue squares"]
 
 
-def test_an_encoder_that_trained_its_weights_carries_them():
+def test_a_pickle_of_an_encoder_with_trained_weights_contains_them():
     checkpoint = load_checkpoint("skclip/tiny")
     with torch.no_grad():
         checkpoint.model.text.ln_final.weight.mul_(2)
@@ -39,7 +39,7 @@ def test_results_do_not_depend_on_training_mode_or_batches():
     np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
-def test_equal_models_are_one_object():
+def test_a_model_is_loaded_once():
     assert load_encoder("skclip/tiny", device="cpu") is load_encoder(
         "skclip/tiny", device="cpu", dtype="float32"
     )
@@ -48,7 +48,7 @@ def test_equal_models_are_one_object():
 def test_compiled_batches_have_one_shape():
     plain, compiled = (load_encoder("skclip/tiny", compile=choice) for choice in (False, True))
     pixels = [plain.prepare_image(as_item(image)) for image in SCENES.images]
-    # the compiler itself takes minutes; here only what surrounds it
+    # without the compiler, which takes minutes; this tests splitting and padding of batches
     with torch.compiler.set_stance("force_eager"):
         vectors = compiled.encode_prepared_images(pixels)
         many = compiled.encode_prepared_images(

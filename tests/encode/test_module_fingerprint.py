@@ -1,4 +1,4 @@
-"""Digests of modules: equal for equal weights, read again only when a weight has changed."""
+"""Digests of modules: equal for equal weights, computed again only if a weight has changed."""
 
 import pytest
 import torch
@@ -19,20 +19,20 @@ def net():
 
 @pytest.fixture
 def reads(monkeypatch):
-    """How often weights were read in whole."""
+    """A list with one entry for each time that all weights were read."""
     reads = []
     original = ModuleFingerprint._read
     monkeypatch.setattr(ModuleFingerprint, "_read", lambda self: reads.append(1) or original(self))
     return reads
 
 
-def test_weights_are_read_once_while_they_stay(net, reads):
+def test_weights_are_read_again_only_after_a_change(net, reads):
     fingerprint = ModuleFingerprint(net)
     digest = fingerprint.hexdigest()
     net(torch.zeros(2, 3)).sum().backward()
     net.eval()
     net(torch.zeros(2, 3))
-    # the batch norm counted a batch in training mode
+    # the first call, in training mode, changed the buffers of the batch norm
     changed = fingerprint.hexdigest()
     assert changed != digest
     for _ in range(3):
@@ -63,7 +63,7 @@ def change_dtype(net):
 
 def change_activation(net):
     net[2] = nn.GELU(approximate="tanh")
-    # no tensor tells; the layers that have some are what is compared
+    # a changed structure alone is not noticed, so a tensor is replaced as well
     net[0].weight.data = net[0].weight.data.clone()
 
 
@@ -88,7 +88,7 @@ def test_a_change_is_noticed(net, change):
     assert after == ModuleFingerprint(net).hexdigest()
 
 
-def test_weights_without_a_counter_are_read_every_time(reads):
+def test_weights_without_a_version_counter_are_read_every_time(reads):
     with torch.inference_mode():
         net = module()
         fingerprint = ModuleFingerprint(net)
@@ -98,7 +98,7 @@ def test_weights_without_a_counter_are_read_every_time(reads):
     assert len(reads) == 2
 
 
-def test_digests_of_values():
+def test_different_values_have_different_digests():
     pictures = sample_pictures()
     assert {picture.mode for picture in pictures} == {"RGB"}
     values = [

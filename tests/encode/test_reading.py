@@ -1,4 +1,4 @@
-"""The fast way from a file to pixels, against Pillow's."""
+"""The fast way from a file to pixels, compared with the exact way through Pillow."""
 
 import importlib.util
 import io
@@ -28,7 +28,7 @@ needs_fast_decoding = pytest.mark.skipif(
 
 
 def picture(height=70, width=90, seed=0):
-    """Like a photograph: smooth, with a little noise."""
+    """Return pixels like those of a photograph: smooth, with a little noise."""
     rng = np.random.default_rng(seed)
     few = rng.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
     smooth = Image.fromarray(few).resize((width, height), Image.Resampling.BICUBIC)
@@ -43,7 +43,7 @@ def jpeg(pixels=None, mode="RGB", **options):
 
 
 def both(item, config=CONFIG):
-    """Read in both ways; the outcome of each is pixels or the error's text."""
+    """Read exactly and fast; return the pixels or the message of the error for each."""
     outcomes = []
     for exact in (True, False):
         try:
@@ -66,7 +66,7 @@ def check_alike(item, config=CONFIG):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Counts what torchvision has decoded."""
+    """A list of whether torchvision has decoded each file that it was given."""
     successes = []
     original = jpeg_module._decode
 
@@ -87,15 +87,14 @@ def test_exact_is_the_published_recipe_bit_for_bit(tmp_path):
     np.testing.assert_array_equal(read_pixels(path, CONFIG, exact=True), expected)
 
 
-def test_odd_files(odd_files):
-    """The same errors, and pixels at most one level apart."""
+def test_odd_files_give_the_same_errors_and_almost_the_same_pixels(odd_files):
     for config in (CONFIG, PreprocessConfig(resize_mode="squash", interpolation="bilinear")):
         for file in odd_files:
             outcome = check_alike(file.path, config)
             assert isinstance(outcome, str) == (not file.readable), file.name
 
 
-def test_items_of_every_kind(tmp_path):
+def test_items_of_every_kind_give_the_same_pixels(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg())
     content = path.read_bytes()
@@ -116,11 +115,12 @@ def test_items_of_every_kind(tmp_path):
         actual = read_pixels(item, CONFIG)
         np.testing.assert_array_equal(actual, expected)
         assert actual.flags.c_contiguous
-    for item in (None, np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5, 7), np.uint8), 17):
+    no_pixels = [np.zeros((0, 5, 3), np.uint8), Image.new("RGB", (0, 5))]
+    for item in (None, *no_pixels, np.zeros((5, 5, 7), np.uint8), 17):
         assert isinstance(check_alike(item), str)
 
 
-def test_a_lazily_opened_picture_is_left_as_it_was(tmp_path):
+def test_a_lazily_opened_picture_is_not_changed(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg())
     with Image.open(path) as image:
@@ -131,12 +131,12 @@ def test_a_lazily_opened_picture_is_left_as_it_was(tmp_path):
 
 @needs_fast_decoding
 @pytest.mark.parametrize("progressive", [False, True])
-@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "grey", "rgb", "4:1:1"])
-def test_usual_jpeg_files_are_decoded_to_the_same_pixels(subsampling, progressive, decoded):
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "gray", "rgb", "4:1:1"])
+def test_ordinary_jpeg_files_are_decoded_to_the_same_pixels(subsampling, progressive, decoded):
     rng = np.random.default_rng(0)
     for _ in range(8):
         options = {"quality": int(rng.integers(20, 101)), "progressive": progressive}
-        if subsampling == "grey":
+        if subsampling == "gray":
             options["mode"] = "L"
         elif subsampling == "rgb":
             options["keep_rgb"] = True
@@ -144,7 +144,7 @@ def test_usual_jpeg_files_are_decoded_to_the_same_pixels(subsampling, progressiv
             options["subsampling"] = "4:2:0" if subsampling == "4:1:1" else subsampling
         content = jpeg(picture(*rng.integers(20, 90, 2), seed=rng.integers(100)), **options)
         if subsampling == "4:1:1":
-            # as many luma blocks per chroma block, in another layout: another picture
+            # changes the layout of 4:2:0 into 4:1:1, which has as many luma blocks per chroma block
             content = content.replace(b"\x03\x01\x22\x00", b"\x03\x01\x41\x00")
         expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
         actual = jpeg_module._decode(bytearray(content))
@@ -158,7 +158,7 @@ def test_usual_jpeg_files_are_decoded_to_the_same_pixels(subsampling, progressiv
 @needs_fast_decoding
 def test_unusual_jpeg_files_are_left_to_pillow(decoded):
     layout_440 = jpeg(subsampling="4:2:2").replace(b"\x03\x01\x21\x00", b"\x03\x01\x12\x00")
-    # lossless JPEG says so in its marker; what Pillow makes of it is another question
+    # marked as lossless JPEG, which Pillow may or may not read
     lossless = jpeg().replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc3\x00\x11\x08")
     for content in (jpeg(mode="CMYK"), layout_440, lossless):
         check_alike(content)
@@ -166,7 +166,7 @@ def test_unusual_jpeg_files_are_left_to_pillow(decoded):
 
 
 @needs_fast_decoding
-def test_the_first_picture_of_several_in_a_jpeg_file(decoded):
+def test_the_first_frame_of_an_mpo_file_is_decoded_by_torchvision(decoded):
     stream = io.BytesIO()
     frames = [Image.fromarray(picture(seed=seed).astype(np.uint8)) for seed in (0, 1)]
     frames[0].save(stream, "MPO", save_all=True, append_images=frames[1:])
@@ -175,7 +175,7 @@ def test_the_first_picture_of_several_in_a_jpeg_file(decoded):
     assert decoded == [True]
 
 
-def test_all_eight_orientations(tmp_path):
+def test_all_eight_orientations_give_almost_the_same_pixels(tmp_path):
     for config in (CONFIG, PreprocessConfig(image_size=9), PreprocessConfig(resize_mode="squash")):
         for file in write_orientations(tmp_path):
             check_alike(file.path, config)
@@ -183,15 +183,15 @@ def test_all_eight_orientations(tmp_path):
 
 @settings(max_examples=100)
 @given(cut=st.floats(0, 1), progressive=st.booleans(), kept=st.booleans())
-def test_truncated_files(cut, progressive, kept):
+def test_truncated_files_give_the_same_outcome(cut, progressive, kept):
     content = jpeg(progressive=progressive)
     content = content[: int(cut * len(content))]
     check_alike(content + b"\xff\xd9" if kept else content)
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3])
-def test_files_without_their_last_bytes(missing):
-    """Pillow does without the end marker once it has all pixels."""
+def test_files_without_their_last_bytes_give_the_same_outcome(missing):
+    """Pillow accepts a file without end marker if it has all pixels."""
     check_alike(jpeg()[:-missing])
 
 
@@ -207,8 +207,8 @@ def test_truncated_files_are_refused_where_pillow_is_told_to_load_them(monkeypat
     subsampling=st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
     progressive=st.booleans(),
 )
-def test_damaged_files(flips, subsampling, progressive):
-    """Both read them to the same pixels, or both refuse them for the same reason."""
+def test_damaged_files_give_the_same_outcome(flips, subsampling, progressive):
+    """Almost the same pixels, or the same error."""
     content = bytearray(jpeg(subsampling=subsampling, progressive=progressive))
     for place, value in flips:
         content[int(2 + place * (len(content) - 3))] = value
@@ -226,12 +226,12 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch, decod
 
 
 @needs_fast_decoding
-def test_a_picture_of_another_size_than_the_header_told_is_left_to_pillow(monkeypatch):
+def test_a_file_decoded_to_another_size_than_in_its_header_is_left_to_pillow(monkeypatch):
     monkeypatch.setattr(jpeg_module, "_decode", lambda content: np.zeros((70, 91, 3), np.uint8))
     assert check_alike(jpeg()).max() > 0
 
 
-def test_without_torchvision(monkeypatch):
+def test_without_torchvision_pillow_decodes(monkeypatch):
     def find_spec(name):
         raise ValueError(name)
 
@@ -244,7 +244,7 @@ def test_without_torchvision(monkeypatch):
 
 
 @pytest.mark.parametrize("processor", ["no AVX2"])
-def test_where_torch_is_slow_everything_is_exact(processor, monkeypatch):
+def test_on_processors_without_avx2_everything_is_exact(processor, monkeypatch):
     monkeypatch.setattr(reading, "can_resize_fast", lambda size, config: False)
     for item in (jpeg(), picture().astype(np.uint8), Image.fromarray(picture().astype(np.uint8))):
         exact, fast = both(item)
@@ -260,8 +260,8 @@ def test_decoders_that_differ_are_not_used(monkeypatch):
     assert jpeg_module._PROGRESSIVE not in jpeg_module._jpeg_kinds.__wrapped__()
 
 
-def test_in_a_thread_it_starts_no_others_and_imports_no_torchvision(tmp_path):
-    """And nothing is printed or warned of."""
+def test_reading_in_a_thread_starts_no_threads_and_does_not_import_torchvision(tmp_path):
+    """Nor does it print or warn."""
     if not sys.platform.startswith("linux"):
         pytest.skip("counts threads as Linux does")
     path = tmp_path / "large.jpg"

@@ -51,7 +51,7 @@ def test_equals_torchvision_bit_for_bit(image_size, channels, interpolation):
 
 
 @pytest.mark.parametrize("size", [(224, 224), (224, 300), (301, 224), (448, 448), (223, 500)])
-def test_equals_torchvision_where_little_is_to_do(size):
+def test_equals_torchvision_for_sizes_near_that_of_the_crop(size):
     image = noise(np.random.default_rng(0), *size, 3)
     config = PreprocessConfig()
     expected = np.asarray(recipe(config)(image))
@@ -67,10 +67,10 @@ def test_squash_equals_torchvision(size):
 
 
 def test_equals_transformers_where_the_references_agree():
-    """transformers rounds the offset of the crop down, torchvision to even: 3 of 4 agree."""
+    """transformers rounds the crop's offset down, torchvision to even; 3 of 4 sizes agree."""
     import transformers
 
-    # its name since transformers 5; before, the processor without suffix was the one on Pillow
+    # since transformers 5 the processor that uses Pillow has this suffix
     processor = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)()
     config = PreprocessConfig()
     rng = np.random.default_rng(0)
@@ -96,7 +96,7 @@ def test_equals_transformers_where_the_references_agree():
     "size", [(1, 500), (500, 1), (3, 1000), (1000, 3), (3, 1001), (7, 501), (401, 30), (30, 401)]
 )
 def test_the_part_that_the_crop_keeps_equals_torchvision(size, interpolation, monkeypatch):
-    """But for the order of the two passes, which newer Pillow releases choose by the shape."""
+    """Except for the order of the two passes, which newer versions of Pillow choose by the size."""
     monkeypatch.setattr(resize, "_MAX_RESIZED_PIXELS", 0)
     image = noise(np.random.default_rng(0), *size, 3)
     config = PreprocessConfig(image_size=32, interpolation=interpolation)
@@ -120,15 +120,15 @@ def test_the_part_that_the_crop_keeps_equals_torchvision(size, interpolation, mo
 
 
 @pytest.mark.parametrize("size", [(80_000, 1), (1, 80_000), (3, 100_000)])
-def test_extreme_shapes_do_not_blow_up_memory(size):
-    """Resized in full, the first would take 16 GB. Constant pixels stay what they are."""
+def test_very_long_pictures_need_little_memory(size):
+    """Resized in full, the first would take 16 GB. Constant pixels keep their value."""
     image = Image.new("RGB", size, (10, 200, 30))
     pixels = resize_and_crop(image, PreprocessConfig())
     assert pixels.shape == (224, 224, 3)
     assert (pixels == (10, 200, 30)).all()
 
 
-def test_result_does_not_hold_on_to_the_whole_resized_picture():
+def test_the_result_does_not_keep_the_whole_resized_picture_in_memory():
     pixels = resize_and_crop(Image.new("RGB", (50, 500)), PreprocessConfig(image_size=8))
     assert pixels.base is None or pixels.base.size == pixels.size
 
@@ -182,7 +182,7 @@ def test_fast_resizing_is_within_one_level(
 @needs_fast_resizing
 @pytest.mark.parametrize("scale", [0.3, 0.9, 1.1, 1.5, 1.9])
 def test_fast_resizing_of_drawn_gradients_is_within_one_level(scale):
-    """They are the worst case: neighbouring sums lie near the same half."""
+    """They are the worst case: neighboring sums are close to the same half."""
     config = PreprocessConfig(image_size=100)
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: int(100 * scale), : int(130 * scale)]
@@ -198,7 +198,7 @@ def test_fast_resizing_of_drawn_gradients_is_within_one_level(scale):
 @needs_fast_resizing
 @pytest.mark.parametrize("size", [(80, 160), (60, 239), (40, 61), (40, 60), (239, 60), (30, 100)])
 def test_fast_resizing_follows_the_order_of_the_installed_pillow(size):
-    """Near and beyond the shape where newer Pillow releases exchange the passes."""
+    """Below and above the size at which newer versions of Pillow exchange the passes."""
     config = PreprocessConfig(image_size=20)
     pixels = picture("noise", *size[::-1], seed=0)
     expected = resize_and_crop(Image.fromarray(pixels), config)
@@ -208,7 +208,7 @@ def test_fast_resizing_follows_the_order_of_the_installed_pillow(size):
 
 @needs_fast_resizing
 @pytest.mark.parametrize("size", [(224, 224), (300, 224), (224, 301), (448, 448), (500, 223)])
-def test_fast_resizing_where_little_is_to_do(size):
+def test_fast_resizing_for_sizes_near_that_of_the_crop(size):
     pixels = picture("noise", *size[::-1], seed=0)
     pixels.flags.writeable = False
     expected = resize_and_crop(Image.fromarray(pixels), PreprocessConfig())
@@ -218,7 +218,7 @@ def test_fast_resizing_where_little_is_to_do(size):
 
 
 @needs_fast_resizing
-def test_fast_result_is_contiguous_and_owns_its_pixels_alone():
+def test_the_fast_result_is_contiguous_and_not_a_view():
     for orientation in range(1, 9):
         pixels = picture("noise", 300, 400, seed=0)
         actual = resize_and_crop_fast(pixels, PreprocessConfig(), orientation=orientation)
@@ -226,7 +226,7 @@ def test_fast_result_is_contiguous_and_owns_its_pixels_alone():
         assert actual.flags.owndata
 
 
-def test_extreme_shapes_and_plain_processors_are_left_to_pillow(monkeypatch):
+def test_very_long_pictures_and_processors_without_avx_are_left_to_pillow(monkeypatch):
     assert not can_resize_fast((1, 80_000), PreprocessConfig())
     assert not can_resize_fast((80_000, 1), PreprocessConfig())
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
@@ -239,7 +239,7 @@ def test_an_unknown_order_of_passes_is_left_to_pillow(monkeypatch):
 
 
 def test_the_order_of_passes_of_the_installed_pillow_is_known():
-    """Otherwise everything would be exact, and slow."""
+    """If it were unknown, all resizing would be done by Pillow, and be slow."""
     assert resize._vertical_first() is not None
 
 
@@ -260,7 +260,7 @@ def test_the_order_of_passes_is_found_out(rule, monkeypatch):
 
 @pytest.mark.parametrize("layout", ["channels last", "channels first"])
 def test_normalize_equals_torchvision_bit_for_bit(layout):
-    # every grey level in every channel
+    # every gray level in every channel
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
     config = PreprocessConfig()
     expected = transforms.Normalize(config.mean, config.std)(transforms.ToTensor()(pixels[0]))

@@ -1,4 +1,4 @@
-"""Threads: order, how far they run ahead, and one core for each."""
+"""Threads: the order of results, how far ahead they read, and one core for each."""
 
 import threading
 
@@ -21,7 +21,7 @@ def batches_of(items, size):
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_results_come_in_order_and_reading_is_not_far_ahead(n_threads):
+def test_results_come_in_order_and_only_a_few_batches_are_read_ahead(n_threads):
     done = []
 
     def read(item):
@@ -37,14 +37,14 @@ def test_results_come_in_order_and_reading_is_not_far_ahead(n_threads):
     seen = []
     for batch, furthest in results:
         seen.append(batch)
-        # batches that are read, those that wait and those in the model
+        # the batches that are being read, those that wait, and those that are computed
         assert furthest < batch[0] + (3 + 2 * n_threads) * 4
     assert seen == batches
     assert sorted(done) == list(range(40))
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_batches_are_taken_when_they_are_needed(n_threads):
+def test_batches_are_taken_only_when_they_are_needed(n_threads):
     taken = []
 
     def batches():
@@ -81,7 +81,7 @@ def test_a_computing_thread_has_one_core_and_the_others_keep_theirs():
     assert later == [before]
 
 
-def test_one_thread_is_the_callers_own():
+def test_a_single_thread_is_that_of_the_caller():
     assert [*compute_in_order(threading.get_ident, [()], 1)] == [threading.get_ident()]
 
 
@@ -100,7 +100,7 @@ def test_leaving_early_ends_the_threads():
     assert not [t for t in threading.enumerate() if t.name.startswith("skclip-")]
 
 
-def test_map_in_threads():
+def test_map_in_threads_returns_results_in_order():
     assert map_in_threads(lambda x: x + 1, range(5), n_jobs=2) == [1, 2, 3, 4, 5]
 
 

@@ -36,7 +36,7 @@ class Lazy:
     ],
     ids=lambda X: f"{type(X).__module__.split('.')[0]}-{type(X).__name__}",
 )
-def test_every_container_gives_the_items_by_position(X):
+def test_every_container_is_indexed_by_position(X):
     column = as_column(X, name="X", items="images")
     assert len(column) == 3
     assert column[0] == "a.jpg"
@@ -49,7 +49,7 @@ def test_a_list_is_not_copied():
 
 
 @pytest.mark.parametrize("X", ["a.jpg", b"a", {"bytes": b""}, (i for i in ITEMS), {1, 2}, 3, None])
-def test_what_is_no_collection_is_refused_by_name(X):
+def test_an_object_that_is_not_a_collection_is_refused(X):
     with pytest.raises(TypeError, match="^photos must be .* images"):
         as_column(X, name="photos", items="images")
 
@@ -68,7 +68,7 @@ def test_empty_collections_raise_as_in_scikit_learn(X):
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
-def test_a_frame_of_several_columns_is_pointed_to_column_transformer(frame):
+def test_a_frame_of_several_columns_is_an_error_that_names_column_transformer(frame):
     with pytest.raises(ValueError, match="got 2 columns .'front', 'back'.; .*ColumnTransformer"):
         as_column(frame({"front": ITEMS, "back": ITEMS}), name="X", items="images")
 
@@ -83,7 +83,7 @@ def test_a_frame_without_columns_is_refused():
         as_column(pd.DataFrame(index=range(3)), name="X", items="images")
 
 
-def test_missing():
+def test_is_missing():
     for item in (None, float("nan"), np.nan, np.float32("nan"), pd.NA, pd.NaT):
         assert is_missing(item)
     assert is_missing({"bytes": None, "path": None})

@@ -11,7 +11,7 @@ from reading_one import read_image
 from skclip.exceptions import ImageReadError
 
 
-def test_forty_odd_files(odd_files):
+def test_forty_odd_files_are_read_or_refused_by_name(odd_files):
     assert len(odd_files) >= 40
     for row, file in enumerate(odd_files):
         if not file.readable:
@@ -26,7 +26,7 @@ def test_forty_odd_files(odd_files):
             np.testing.assert_array_equal(image, file.expected, err_msg=file.name)
 
 
-def test_every_decodable_file_of_an_opaque_8_bit_mode_is_what_pillow_makes_of_it(odd_files):
+def test_opaque_8_bit_files_equal_what_pillow_decodes(odd_files):
     compared = 0
     for file in odd_files:
         if not file.readable:
@@ -39,22 +39,22 @@ def test_every_decodable_file_of_an_opaque_8_bit_mode_is_what_pillow_makes_of_it
     assert compared >= 20
 
 
-def test_half_transparent_palette_entry(odd_files):
+def test_a_half_transparent_palette_entry_is_mixed_with_white(odd_files):
     (file,) = (file for file in odd_files if file.name == "palette_half_transparent.png")
-    colours = np.unique(np.asarray(read_image(file.path)).reshape(-1, 3), axis=0)
+    colors = np.unique(np.asarray(read_image(file.path)).reshape(-1, 3), axis=0)
     # red at 128 of 255 over white: 255, 127, 127
-    assert colours.tolist() == [[0, 0, 255], [255, 127, 127], [255, 255, 255]]
+    assert colors.tolist() == [[0, 0, 255], [255, 127, 127], [255, 255, 255]]
 
 
 class TestOrientation:
-    def test_all_eight_show_the_same_picture(self, tmp_path):
+    def test_all_eight_orientations_show_the_same_picture(self, tmp_path):
         for file in write_orientations(tmp_path):
             shown = np.asarray(read_image(file.path)).astype(int)
-            # JPEG of quality 100 without subsampling
+            # the files are JPEG of quality 100 without subsampling
             np.testing.assert_allclose(shown, upright_picture(), rtol=0, atol=12)
 
     @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
-    def test_lossless_formats_exactly(self, tmp_path, suffix):
+    def test_lossless_formats_give_the_exact_pixels(self, tmp_path, suffix):
         for orientation, stored in enumerate(stored_by_orientation(upright_picture()), start=1):
             path = tmp_path / f"{orientation}.{suffix}"
             exif = Image.Exif()
@@ -75,7 +75,7 @@ class TestModes:
     rgb = upright_picture()
 
     @pytest.mark.parametrize("mode", ["YCbCr", "HSV", "LAB"])
-    def test_colour_spaces_come_back_as_rgb(self, mode):
+    def test_color_spaces_are_converted_to_rgb(self, mode):
         image = Image.fromarray(self.rgb)
         if mode == "LAB":
             from PIL import ImageCms
@@ -88,14 +88,14 @@ class TestModes:
         assert np.abs(difference).mean() < 2
 
     @pytest.mark.parametrize(("mode", "straight"), [("La", "LA"), ("RGBa", "RGBA")])
-    def test_premultiplied_alpha(self, mode, straight):
+    def test_premultiplied_alpha_equals_straight_alpha(self, mode, straight):
         image = Image.fromarray(self.rgb).convert(straight)
         image.putalpha(128)
         shown = np.asarray(read_image(image.convert(mode))).astype(int)
         expected = np.asarray(read_image(image))
         np.testing.assert_allclose(shown, expected, rtol=0, atol=2)
 
-    def test_16_bit_grey_with_a_transparent_level(self, tmp_path):
+    def test_the_transparent_level_of_16_bit_gray_becomes_white(self, tmp_path):
         path = tmp_path / "transparent.png"
         values = np.array([[0, 1000, 65535, 1001]], np.uint16)
         Image.fromarray(values).save(path, transparency=1000)
@@ -122,7 +122,7 @@ class TestBombs:
         return [file.path for file in odd_files if file.name.startswith("bomb")]
 
     @pytest.mark.parametrize("action", ["error", "always"])
-    def test_refused_by_their_header_without_pillows_warning(self, bombs, action):
+    def test_bombs_are_refused_by_their_header_without_pillows_warning(self, bombs, action):
         assert len(bombs) == 2
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter(action)
@@ -131,7 +131,7 @@ class TestBombs:
                     read_image(path)
         assert caught == []
 
-    def test_the_limit_is_pillows(self, bombs, odd_files, monkeypatch):
+    def test_the_limit_is_that_of_pillow(self, bombs, odd_files, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
         plain = next(file.path for file in odd_files if file.name == "plain.bmp")
         with pytest.raises(ImageReadError, match="24 x 16 pixels, more than .* = 10 "):
@@ -150,7 +150,9 @@ class TestBombs:
 @pytest.mark.parametrize("lenient", [False, True])
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "bmp", "tif", "webp", "ppm"])
-def test_truncated_files_whatever_pillow_is_set_to(tmp_path, monkeypatch, suffix, kept, lenient):
+def test_truncated_files_are_refused_even_if_pillow_would_load_them(
+    tmp_path, monkeypatch, suffix, kept, lenient
+):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     path = tmp_path / f"noise.{suffix}"
@@ -161,7 +163,7 @@ def test_truncated_files_whatever_pillow_is_set_to(tmp_path, monkeypatch, suffix
         read_image(content[: int(kept * len(content))])
 
 
-def test_threads_read_alike(odd_files):
+def test_threads_can_read_at_the_same_time(odd_files):
     readable = [file for file in odd_files if file.expected is not None]
     wrong = []
 
@@ -179,7 +181,7 @@ def test_threads_read_alike(odd_files):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in the file system")
-def test_a_pipe_does_not_hang(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "pipe.jpg")

@@ -11,12 +11,12 @@ from skclip.inputs.images import as_images, is_embeddings
 
 
 class TestAsImages:
-    def test_a_million_paths_stay_the_list_they_are(self):
+    def test_a_list_of_a_million_paths_is_not_copied(self):
         paths = ["no such file.jpg"] * 1_000_000
         assert as_images(paths) is paths
 
     @pytest.mark.parametrize("shape", [(5, 8, 8), (5, 8, 8, 1), (5, 8, 8, 3), (5, 3, 8, 8)])
-    def test_one_array_gives_its_rows_without_a_copy(self, shape):
+    def test_rows_of_one_array_are_not_copied(self, shape):
         X = np.zeros(shape)
         images = as_images(X)
         assert len(images) == 5
@@ -31,7 +31,7 @@ class TestAsImages:
         with pytest.raises(TypeError, match="X must be a collection of images, got one .*list"):
             as_images(X)
 
-    def test_one_colour_array_is_refused(self):
+    def test_the_array_of_one_color_image_is_refused(self):
         with pytest.raises(ValueError, match="shape .480, 640, 3., that of one image"):
             as_images(np.zeros((480, 640, 3), np.uint8))
 
@@ -40,15 +40,15 @@ class TestAsImages:
         with pytest.raises(ValueError, match=r"numeric array of shape \(5, .*\(n, H, W\)"):
             as_images(X)
 
-    def test_numbers_are_refused(self):
+    def test_a_column_of_numbers_is_refused(self):
         with pytest.raises(TypeError, match="got 5 numbers of dtype int64"):
             as_images(np.arange(5))
 
     @pytest.mark.parametrize("shape", [(3,), (3, 1)])
-    def test_a_column_of_nothing_but_nan_is_missing_images(self, shape):
+    def test_a_column_of_nan_is_a_column_of_missing_images(self, shape):
         assert len(as_images(np.full(shape, np.nan))) == 3
 
-    def test_empty_arrays(self):
+    def test_empty_arrays_are_refused(self):
         with pytest.raises(ValueError, match=r"0 sample\(s\) \(shape=\(0,\)\)"):
             as_images(np.zeros((0, 8, 8)))
 

@@ -1,4 +1,4 @@
-"""One row of a column: what it is, its picture, its key and its content."""
+"""Rows of a column of images: their kinds, pictures, keys and contents."""
 
 import os
 import pickle
@@ -38,7 +38,7 @@ def picture(tmp_path):
 
 
 class TestKindsOfItem:
-    def test_one_picture_in_every_kind(self, tmp_path):
+    def test_all_kinds_of_item_give_the_same_picture(self, tmp_path):
         pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
         path = tmp_path / "picture.png"
         Image.fromarray(pixels).save(path)
@@ -69,17 +69,17 @@ class TestKindsOfItem:
             assert image.mode == "RGB"
             np.testing.assert_array_equal(image, pixels)
 
-    def test_bfloat16(self):
+    def test_a_bfloat16_tensor_is_read(self):
         assert read(torch.ones(3, 2, 2, dtype=torch.bfloat16)).min() == 255
 
     @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)))
-    def test_grey_arrays(self, grey):
-        expected = np.stack([grey] * 3, axis=-1)
-        for item in (grey, grey[..., None], grey / 255, torch.from_numpy(grey)[None]):
+    def test_gray_arrays_have_three_equal_channels(self, gray):
+        expected = np.stack([gray] * 3, axis=-1)
+        for item in (gray, gray[..., None], gray / 255, torch.from_numpy(gray)[None]):
             np.testing.assert_array_equal(read(item), expected)
 
     @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(4))))
-    def test_alpha_is_laid_over_white(self, rgba):
+    def test_transparent_pixels_are_drawn_over_white(self, rgba):
         alpha = rgba[..., 3:] / 255
         over_white = rgba[..., :3] * alpha + 255 * (1 - alpha)
         np.testing.assert_allclose(read(rgba), over_white, rtol=0, atol=0.51)
@@ -95,12 +95,12 @@ class TestKindsOfItem:
         expected = pixels.astype(np.float64) * 255
         assert np.abs(read(pixels)[..., 0] - expected).max() <= 0.5 + 1e-4
 
-    def test_booleans(self):
+    def test_booleans_are_black_and_white(self):
         assert read(np.array([[True, False]]))[0, :, 1].tolist() == [255, 0]
 
-    def test_the_callers_picture_is_left_alone(self, tmp_path):
+    def test_the_picture_of_the_caller_is_not_changed(self, tmp_path):
         path = tmp_path / "two_frames.gif"
-        frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+        frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
         frames[0].save(path, save_all=True, append_images=frames[1:])
         with Image.open(path) as image:
             image.seek(1)
@@ -123,9 +123,18 @@ class TestKindsOfItem:
         ("http://a.org/b.jpg", "the file 'http://a.org/b.jpg' does not exist; download it first"),
         ("a\0b", "the file 'a\\x00b' cannot be decoded (ValueError: "),
         ("x" * 9999, f"the file '{'x' * 299}... cannot be decoded (OSError: "),
-        (np.zeros(64), "the array of shape (64,) and dtype float64 has not the shape of an image"),
-        (np.zeros((3, 8, 8)), "the array of shape (3, 8, 8) and dtype float64 has not the shape"),
-        (torch.zeros(8, 8, 3), "the tensor of shape (8, 8, 3) and dtype torch.float32 has not"),
+        (
+            np.zeros(64),
+            "the array of shape (64,) and dtype float64 does not have the shape of an image",
+        ),
+        (
+            np.zeros((3, 8, 8)),
+            "the array of shape (3, 8, 8) and dtype float64 does not have the shape",
+        ),
+        (
+            torch.zeros(8, 8, 3),
+            "the tensor of shape (8, 8, 3) and dtype torch.float32 does not have",
+        ),
         (np.zeros((0, 8)), "has no pixels"),
         (np.full((2, 2), np.nan), "has NaN pixels; fill them"),
         (np.array([[0.0, 16.0]]), "has pixels from 0.0 to 16.0, where floats must lie in [0, 1]"),
@@ -143,7 +152,7 @@ class TestKindsOfItem:
         ),
     ],
 )
-def test_each_failure_is_one_error_with_row_and_cause(item, cause):
+def test_each_failure_is_an_error_with_row_and_cause(item, cause):
     with pytest.raises(ImageReadError) as caught:
         read_image(item, row=12)
     assert caught.value.row == 12
@@ -153,14 +162,14 @@ def test_each_failure_is_one_error_with_row_and_cause(item, cause):
 
 class TestKeys:
     @given(st.data())
-    def test_arrays_have_equal_keys_where_they_are_equal(self, data):
+    def test_arrays_with_equal_keys_are_equal(self, data):
         arrays = hnp.arrays(
             st.sampled_from([np.uint8, np.int8, np.float32]),
             hnp.array_shapes(min_dims=2, max_dims=3, min_side=0, max_side=2),
             elements={"min_value": 0, "max_value": 1},
         )
         a, b = data.draw(arrays), data.draw(arrays)
-        # -0.0 equals 0.0 but has other bytes: an unequal key for equal pictures does no harm
+        # -0.0 equals 0.0 but has other bytes; different keys of equal pictures do no harm
         if key_of(a) == key_of(b):
             assert a.shape == b.shape
             assert a.dtype == b.dtype
@@ -168,22 +177,22 @@ class TestKeys:
         assert key_of(a) == key_of(np.asfortranarray(a.copy()))
         assert hash(key_of(a)) == hash(key_of(a.copy()))
 
-    def test_equal_keys(self):
+    def test_equal_images_have_equal_keys(self):
         assert key_of("a.jpg") == key_of(Path("a.jpg")) == key_of({"path": "a.jpg"})
         assert key_of(b"abc") == key_of(bytearray(b"abc")) == key_of({"bytes": b"abc"})
         image = Image.new("RGB", (2, 2))
         assert key_of(image) == key_of(image)
         assert len({key_of(image), key_of(image)}) == 1
 
-    def test_unequal_keys(self):
-        # the same numbers in other layouts are other pictures
+    def test_different_images_have_different_keys(self):
+        # equal numbers in another layout are another picture
         array = np.zeros((3, 3, 3))
         items = [b"abc", "abc", array, torch.from_numpy(array), array.astype("f4")]
         items += [Image.new("RGB", (2, 2)), Image.new("RGB", (2, 2)), array[0]]
         assert len({key_of(item) for item in items}) == len(items)
 
-    def test_a_picture_that_is_gone_equals_no_other(self):
-        """A sequence that decodes on access gives pictures whose ids are used again."""
+    def test_pictures_made_on_access_are_not_duplicates(self):
+        """They do not live at the same time, so Python may give them the same id."""
 
         class Pictures:
             def __len__(self):
@@ -196,17 +205,17 @@ class TestKeys:
         assert len(items) == 1000
         np.testing.assert_array_equal(first_rows, np.arange(1000))
         np.testing.assert_array_equal(item_of, np.arange(1000))
-        # those of a list are kept alive by the list
+        # the pictures of a list live as long as the list
         items, _, item_of = distinct_items([Image.new("RGB", (2, 2)) for _ in range(1000)])
         assert len({item.key() for item in items}) == 1000
 
     @pytest.mark.parametrize("item", [None, float("nan"), 5, {}, np.array([None])])
-    def test_none_for_what_is_no_image(self, item):
+    def test_an_object_that_is_not_an_image_has_no_key(self, item):
         assert key_of(item) is None
 
 
 class TestContents:
-    def test_equal_contents(self, picture, monkeypatch):
+    def test_equal_images_have_equal_contents(self, picture, monkeypatch):
         content = picture.read_bytes()
         same = [content, bytearray(content), memoryview(content), {"bytes": content, "path": "x"}]
         assert len({content_of(item) for item in same}) == 1
@@ -215,7 +224,7 @@ class TestContents:
         for hash_files in (False, True):
             assert len({content_of(item, hash_files) for item in same}) == 1
 
-    def test_pictures_are_known_by_their_pixels(self, picture):
+    def test_pictures_are_identified_by_their_pixels(self, picture):
         pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
         with Image.open(picture) as opened:
             assert content_of(opened) == content_of(Image.fromarray(pixels))
@@ -223,7 +232,7 @@ class TestContents:
         wide = Image.fromarray(np.zeros((1, 4, 3), np.uint8))
         assert content_of(wide) != content_of(Image.fromarray(np.zeros((2, 2, 3), np.uint8)))
 
-    def test_different_contents(self, picture):
+    def test_different_images_have_different_contents(self, picture):
         array = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
         items = [
             picture,
@@ -240,7 +249,7 @@ class TestContents:
         assert None not in contents
         assert len(set(contents)) == len(items) + 1  # the file, in two ways
 
-    def test_no_picture_has_no_content(self, picture):
+    def test_an_item_without_a_picture_has_no_content(self, picture):
         items = [None, float("nan"), np.nan, 5, {}, {"bytes": None, "path": None}, object()]
         items += [picture.parent, "no such file", "", "a\0b", os.devnull, Image.new("RGB", (0, 3))]
         broken = picture.parent / "broken.png"
@@ -250,7 +259,7 @@ class TestContents:
         for item in items:
             assert content_of(item) is None
             assert content_of(item, hash_files=True) is None
-        # whoever reads a file finds out
+        # a file is not decoded for its content, so this one has one
         assert content_of(broken) is not None
 
     def test_reading_content_changes_no_picture(self, picture):
@@ -264,18 +273,18 @@ class TestContents:
 
 
 class TestFiles:
-    def test_an_edited_file(self, picture):
+    def test_an_edited_file_has_another_content(self, picture):
         before = content_of(picture), content_of(picture, hash_files=True)
         content = bytearray(picture.read_bytes())
         content[-1] ^= 1
         status = picture.stat()
         picture.write_bytes(content)
         os.utime(picture, ns=(status.st_atime_ns, status.st_mtime_ns))
-        # size and modification time are the same; the time of the change of status tells
+        # its size and modification time are the same, but not its ctime
         assert content_of(picture) != before[0]
         assert content_of(picture, hash_files=True) != before[1]
 
-    def test_a_file_replaced_by_another(self, picture):
+    def test_a_file_replaced_by_an_equal_one_differs_unless_files_are_hashed(self, picture):
         before = content_of(picture), content_of(picture, hash_files=True)
         other = picture.with_suffix(".new")
         other.write_bytes(picture.read_bytes())
@@ -284,15 +293,15 @@ class TestFiles:
         assert content_of(picture) != before[0]
         assert content_of(picture, hash_files=True) == before[1]
 
-    def test_a_moved_or_touched_file(self, picture):
+    def test_a_moved_or_touched_file_differs_unless_files_are_hashed(self, picture):
         before = content_of(picture), content_of(picture, hash_files=True)
         os.utime(picture, (1, 1))
         moved = picture.rename(picture.with_name("moved.png"))
         assert content_of(moved) != before[0]
         assert content_of(moved, hash_files=True) == before[1]
 
-    @pytest.mark.skipif(os.name == "nt", reason="file names are no bytes there")
-    def test_names_that_are_no_text(self, picture):
+    @pytest.mark.skipif(os.name == "nt", reason="file names are not bytes on Windows")
+    def test_file_names_that_are_not_valid_text_have_contents(self, picture):
         path = picture.rename(os.fsdecode(os.fsencode(picture.parent) + b"/\xff.png"))
         assert content_of(path) is not None
         assert content_of(os.fsencode(path)) != content_of(path)

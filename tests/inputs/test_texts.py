@@ -21,7 +21,7 @@ from skclip.inputs.texts import as_texts
         lambda texts: pl.DataFrame({"text": texts}),
     ],
 )
-def test_containers(container):
+def test_texts_in_every_container(container):
     texts = ["ein Bär", "", "猫"]
     result = as_texts(container(texts))
     assert result == texts
@@ -33,7 +33,7 @@ def test_texts_pass_unchanged(texts):
     assert as_texts(texts) == texts
 
 
-def test_the_list_is_the_callers_own():
+def test_the_list_of_the_caller_is_not_changed():
     texts = [np.str_("a"), "b"]
     as_texts(texts)
     assert type(texts[0]) is np.str_
@@ -45,7 +45,7 @@ def test_a_bare_str_is_refused():
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
-def test_a_missing_text_names_its_row(missing):
+def test_an_error_names_the_row_of_a_missing_text(missing):
     with pytest.raises(ValueError, match="row 1 of X is missing .*; fill it in"):
         as_texts(["a", missing])
 
@@ -53,7 +53,7 @@ def test_a_missing_text_names_its_row(missing):
 @pytest.mark.parametrize(
     ("text", "got"), [(3, "int 3"), (b"cat", "bytes b'cat'; decode it"), (["a"], "list")]
 )
-def test_what_is_no_text_names_its_row(text, got):
+def test_an_error_names_the_row_that_is_not_a_text(text, got):
     with pytest.raises(TypeError, match=f"row 2 of X must be a str, got {got}"):
         as_texts(["a", "b", text])
 
@@ -65,6 +65,6 @@ def test_numbers_are_refused():
         as_texts(np.zeros(2))
 
 
-def test_empty():
+def test_an_empty_list_is_refused():
     with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\)"):
         as_texts([])

@@ -1,1 +1,1 @@
-"""Whole collections to Parquet files."""
+"""Embedding of whole collections into Parquet files."""

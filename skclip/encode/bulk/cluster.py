@@ -9,12 +9,12 @@ from functools import partial
 
 from skclip.checkpoints.resolve import list_models
 
-_PARTS_PER_WORKER = 2  # one is embedded, the next is there when it is done
+_PARTS_PER_WORKER = 2  # one that is embedded, and the next one
 
 
 @contextmanager
 def cluster(address, recipe):
-    """Connect to a cluster.
+    """Connect to a Dask cluster whose workers embed images.
 
     Parameters
     ----------
@@ -27,25 +27,26 @@ def cluster(address, recipe):
     described : dict
         What the recipe's `check` returns on a worker.
     embed_all : callable
-        A generator function from jobs (key, images), which it takes a few at a time, to (key,
-        what the recipe's `embed` returns), in the order of completion.
+        A generator function ``embed_all(jobs, advance)``. `jobs` is an iterator of (key, images),
+        from which a few are taken at a time; `advance` is never called. It yields (key, result of
+        the recipe's `embed`), in the order of completion.
 
     Raises
     ------
     ImportError
         If Dask is not installed.
     OSError
-        If the cluster cannot be reached, or a job kills its workers.
+        If the cluster cannot be reached, the connection breaks, or a job kills its workers.
 
     Warns
     -----
     RuntimeWarning
-        If the cluster has no workers yet, for which it waits.
+        If the cluster has no workers yet. The call then waits for the first one.
 
     Notes
     -----
-    The jobs of a worker that dies go to others; that is Dask's doing. Vectors come back to the
-    caller, so workers need the images and the model, but no folder to write to.
+    Dask gives the jobs of a worker that dies to other workers. Vectors are returned to the caller,
+    so workers need access to the images and the model, but no folder to write to.
     """
     try:
         from dask.distributed import Client, KilledWorker
@@ -69,7 +70,7 @@ def cluster(address, recipe):
             )
         try:
             described = client.submit(_check, recipe, pure=False).result()
-            # whatever device a worker has
+            # "auto" may mean something else on another worker
             recipe = replace(recipe, dtype=described["dtype"])
             yield described, partial(_embed_all, client, recipe, described)
         except KilledWorker as error:
@@ -82,9 +83,9 @@ def cluster(address, recipe):
 
 
 def _embed_all(client, recipe, described, jobs, advance):
-    """Yield (key, what the recipe's `embed` returns), in the order of completion.
+    """Yield (key, result of the recipe's `embed`) for each job, in the order of completion.
 
-    `advance` is not called: the workers do not say how far they are.
+    `advance` is not called, because workers report nothing before a job is done.
     """
     from dask.distributed import as_completed
 
@@ -97,7 +98,7 @@ def _embed_all(client, recipe, described, jobs, advance):
 
 
 def _submit(client, recipe, described, jobs, keys, completed):
-    """Submit jobs until each worker has enough to do."""
+    """Submit jobs from the iterator `jobs` until there are enough for each worker."""
     for key, images in jobs:
         future = client.submit(_embed, recipe, images, described, pure=False)
         keys[future] = key

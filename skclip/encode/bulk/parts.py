@@ -1,7 +1,8 @@
-"""The Parquet files of a run: which are finished, and how one is written.
+"""The Parquet files of a run, called parts: finding the finished ones, and writing one.
 
-Each file is written under another name, flushed to the disk and renamed. Its metadata holds the
-description of its run, so nothing else has to be kept in step with the files.
+Each part is written under a temporary name, flushed to the disk and renamed, so a part is either
+complete or absent. Its metadata contains the description of its run, so there is no other file
+that could contradict it.
 """
 
 import json
@@ -22,7 +23,19 @@ _UNFINISHED = re.compile(r"\.part-\d{5,}\.parquet\.tmp")
 
 @contextmanager
 def locked(out):
-    """Hold the directory `out` (a Path) for this process alone; it is made if need be."""
+    """Lock a directory, so that no other run writes to it.
+
+    Parameters
+    ----------
+    out : Path
+        Unfinished files of an earlier run are deleted. A directory that does not exist is created,
+        and removed at the end if nothing was written to it.
+
+    Raises
+    ------
+    ValueError
+        If it is a file, contains files that no run writes, or another run is writing to it.
+    """
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a directory or a new name, got the file {str(out)!r}")
     existed = out.is_dir()
@@ -43,7 +56,7 @@ def locked(out):
         yield
     finally:
         lock.release()
-        if not existed and os.listdir(out) == [_LOCK]:  # the run failed before it wrote anything
+        if not existed and os.listdir(out) == [_LOCK]:  # nothing was written
             (out / _LOCK).unlink()
             out.rmdir()
 
@@ -60,7 +73,7 @@ def _check_names(out):
 
 
 def _parts(out):
-    """Yield index, path, and metadata: None when the file is damaged."""
+    """Yield (index, path, metadata) of each part; the metadata is None if the file is damaged."""
     from pyarrow import ArrowException
 
     for name in sorted(os.listdir(out)):
@@ -77,7 +90,17 @@ def _parts(out):
 
 
 def remove_parts(out):
-    """Remove all parts of a directory."""
+    """Remove all parts in a directory.
+
+    Parameters
+    ----------
+    out : Path
+
+    Raises
+    ------
+    ValueError
+        If a file with the name of a part was not written by skclip. Then nothing is removed.
+    """
     for _, path, _ in list(_parts(out)):
         path.unlink()
 
@@ -89,12 +112,12 @@ def finished_parts(out, run):
     ----------
     out : Path
     run : dict
-        The run's description.
+        The description of the run.
 
     Returns
     -------
     n_errors : dict of int to int
-        For the number of each part, how many of its images could not be read.
+        For the index of each complete part, the number of its images that could not be read.
 
     Raises
     ------
@@ -104,14 +127,14 @@ def finished_parts(out, run):
     n_errors = {}
     for index, path, metadata in _parts(out):
         if metadata is None:
-            continue  # it is written again
+            continue  # it will be written again
         before = json.loads(metadata.metadata[_METADATA_KEY])
-        if "rows_per_shard" in before:  # its name in files that earlier versions wrote
+        if "rows_per_shard" in before:  # what earlier versions called it
             before["rows_per_part"] = before.pop("rows_per_shard")
         if before != run:
             raise ValueError(
                 f"{str(path.parent)!r} holds the vectors of another run: "
-                f"{difference(before, run)}; choose another out, or overwrite it to start anew"
+                f"{difference(before, run)}; choose another out, or overwrite it to start again"
             )
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         columns = [group.column(group.num_columns - 1) for group in groups]
@@ -127,13 +150,15 @@ def write_part(out, index, rows, vectors, errors, run):
     ----------
     out : Path
     index : int
-        The number of the part.
+        The number of the part, from 0.
     rows : Rows
+        Their ids and paths.
     vectors : ndarray of shape (n_rows, d), float32
+        NaN where the image could not be read.
     errors : dict of int to str
-        Row of the part and cause.
+        For each row of the part whose image could not be read, why not.
     run : dict
-        The run's description.
+        The description of the run.
     """
     import pyarrow as pa
 
@@ -141,9 +166,10 @@ def write_part(out, index, rows, vectors, errors, run):
     columns = {
         "id": pa.array(map(_encodable, rows.ids), pa.string()),
         "path": pa.array(map(_encodable, rows.paths), pa.string()),
-        # rows of NaN are not null: up to version 23 pyarrow reads no fixed-size list that may be
+        # rows of NaN instead of null: up to version 23, pyarrow cannot read a fixed-size list with
+        # nulls
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width),
-        # the last, see `finished_parts`
+        # the last column, as `finished_parts` expects
         "error": pa.array([_encodable(errors.get(i)) for i in range(len(vectors))], pa.string()),
     }
     metadata = {_METADATA_KEY: json.dumps(run)}
@@ -161,5 +187,5 @@ def write_part(out, index, rows, vectors, errors, run):
 
 
 def _encodable(text):
-    """Return a text with escapes for what is no valid UTF-8, as file names may hold."""
+    """Escape surrogates, which stand for bytes of a file name that are not valid UTF-8."""
     return text if text is None else text.encode("utf-8", "backslashreplace").decode()

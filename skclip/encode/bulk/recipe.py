@@ -1,4 +1,4 @@
-"""How images become vectors in a run over a whole collection."""
+"""The settings with which a run embeds a whole collection."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from skclip.inputs.images import as_images
 
 @dataclass(frozen=True)
 class Recipe:
-    """How images become vectors; pickles to a few names.
+    """The settings with which images are embedded. A pickle contains only these, not the model.
 
     Parameters
     ----------
@@ -42,7 +42,13 @@ class Recipe:
     compile: bool = False
 
     def describe(self):
-        """Load the model and return all that decides about the vectors' values, as a dict."""
+        """Load the model, and return everything that the vectors depend on.
+
+        Returns
+        -------
+        described : dict
+            The model's fingerprint, the features, the normalization, the dtype and the variant.
+        """
         encoder = self._load()
         dtype = resolve_dtype(self.dtype, encoder.device)
         return {
@@ -54,7 +60,7 @@ class Recipe:
         }
 
     def check(self):
-        """Return what `describe` says, after a trial that tells of an impossible option."""
+        """Return what `describe` returns, after a trial without images that finds bad options."""
         described = self.describe()
         self.embed([None], described)
         return described
@@ -65,29 +71,30 @@ class Recipe:
         Parameters
         ----------
         images : sequence
-            What `skclip.inputs.images.as_images` takes. Equal items of a list are embedded once.
+            What `skclip.inputs.images.as_images` takes. Duplicates in a list are embedded once.
         described : dict
-            What `describe` said, maybe elsewhere.
+            What `describe` returned, here or in another process.
         advance : callable, default=does nothing
-            Is called with the number of images that were done since the last call.
+            Called now and then with the number of images completed since the last call.
 
         Returns
         -------
         vectors : ndarray of shape (n_images, n_features), float32
             NaN where the image could not be read.
         errors : dict of int to str
-            Row and cause.
+            For each row that could not be read, why not.
 
         Raises
         ------
         ValueError
-            If the model, or the version of Pillow, is not the one described.
+            If the model, the version of Pillow or a setting is not the one described.
         """
         here = self.describe()
         if here != described:
             raise ValueError(
-                f"what makes the vectors changed during the run: {difference(described, here)}; "
-                "make it the same (on every worker of a cluster) and run the same command again"
+                "the model or its settings changed during the run: "
+                f"{difference(described, here)}; make them the same (on every worker of a "
+                "cluster) and run the same command again"
             )
         vectors, errors = embed_readable_images(
             self._load(),
@@ -111,23 +118,23 @@ class Recipe:
 
 
 def difference(before, now):
-    """Say in what two descriptions of runs differ, for messages.
+    """Return in words how two descriptions of runs differ, for messages.
 
     Parameters
     ----------
     before, now : dict
-        What `Recipe.describe` returned, or the description of a whole run.
+        What `Recipe.describe` returned, or descriptions of whole runs. They must differ.
 
     Returns
     -------
     str
         The first difference, with both values.
     """
-    said = {
+    words = {
         "model": "another model",
         "rows": "another number of images",
         "inputs": "images with other names, sizes or times of change",
         "variant": "another way to prepare images",
     }
     name = next(name for name in (*now, *before) if before.get(name) != now.get(name))
-    return f"{said.get(name, f'another {name}')} ({before.get(name)}, now {now.get(name)})"
+    return f"{words.get(name, f'another {name}')} ({before.get(name)}, now {now.get(name)})"

@@ -1,4 +1,4 @@
-"""Whole collections to Parquet files: resumable, every row once, here or on a cluster."""
+"""Embedding a whole collection into Parquet files: resumable, here or on a Dask cluster."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,13 +10,23 @@ from skclip.encode.bulk.parts import finished_parts, locked, remove_parts, write
 from skclip.inputs.collections.parquet import import_parquet
 
 ROWS_PER_PART = 4096
-# part of what tells two runs apart: raise it when parts of the old and the new kind differ
+# a part of a run's description: increase it when new parts differ from old ones in their content
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Written:
-    """The number of rows in all, of those there before the run, and of those with an error."""
+    """What a run has written.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of all parts.
+    n_rows_before : int
+        Rows of the parts that were complete before the run.
+    n_errors : int
+        Rows of all parts whose image could not be read.
+    """
 
     n_rows: int
     n_rows_before: int
@@ -33,25 +43,25 @@ def embed_collection(
     overwrite=False,
     verbose=0,
 ):
-    """Embed a collection into a directory of Parquet files; a run that was stopped is resumed.
+    """Embed a collection into a directory of Parquet files, or resume a run that was stopped.
 
     Parameters
     ----------
     collection : Collection
-        Of `skclip.inputs.collections.collection.open_collection`.
+        What `skclip.inputs.collections.collection.open_collection` returns.
     out : str or Path
         The directory. Its files ``part-00000.parquet`` and so on hold the columns ``id``, ``path``
         (null for bytes), ``vector`` (a list of fixed size of float32; NaN after an error) and
         ``error`` (null if there is none), in the order of the collection.
     recipe : Recipe
     rows_per_part : int, default=4096
-        Rows of one file. Rows of a file that a stopped run did not finish are embedded again.
+        Rows of one file. If a run is stopped, the rows of its unfinished files are embedded again.
     scheduler : str or None, default=None
         The address of a Dask scheduler whose workers embed; None embeds here.
     overwrite : bool, default=False
-        Whether to remove first what an earlier run left in `out`.
+        Whether to remove the files of an earlier run in `out` first.
     verbose : int, default=0
-        Above 0 a progress bar is shown; with a scheduler it moves a file at a time.
+        Above 0 a progress bar is shown; with a scheduler it advances by whole files.
 
     Returns
     -------
@@ -60,7 +70,8 @@ def embed_collection(
     Raises
     ------
     ValueError
-        If `out` holds another run's vectors or anything else, or another run is writing to it.
+        If `out` contains the vectors of another run or other files, or another run is writing to
+        it.
 
     Examples
     --------
@@ -81,7 +92,7 @@ def embed_collection(
         raise ValueError(f"rows_per_part must be at least 1, got {rows_per_part}")
     import_parquet()
     out = Path(out)
-    with locked(out), _workplace(recipe, scheduler) as (described, embed_all):
+    with locked(out), _embedding(recipe, scheduler) as (described, embed_all):
         run = {
             "format": FORMAT,
             **described,
@@ -111,18 +122,18 @@ def embed_collection(
                 write_part(out, index, waiting.pop(index), vectors, errors, run)
                 n_errors[index] = len(errors)
                 n_written += len(vectors)
-                progress.update(n_written - progress.n)  # a cluster does not say how far it is
+                progress.update(n_written - progress.n)  # a cluster does not call `advance`
     return Written(len(collection), n_rows_before, sum(n_errors.values()))
 
 
 @contextmanager
-def _workplace(recipe, scheduler):
-    """Yield the recipe's description, and a function from jobs to a generator of results."""
+def _embedding(recipe, scheduler):
+    """Yield (described, embed_all) as `skclip.encode.bulk.cluster.cluster` does, here or there."""
     if scheduler is not None:
         from skclip.encode.bulk.cluster import cluster
 
-        with cluster(scheduler, recipe) as place:
-            yield place
+        with cluster(scheduler, recipe) as described_and_embed_all:
+            yield described_and_embed_all
         return
     described = recipe.check()
 

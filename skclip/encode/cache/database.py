@@ -1,4 +1,4 @@
-"""One SQLite database of vectors, and everything that is asked of it."""
+"""An SQLite database of vectors: its schema, and all reads and writes."""
 
 import os
 import sqlite3
@@ -6,24 +6,24 @@ import time
 import zlib
 from contextlib import contextmanager, suppress
 
-# the longest one writer waits for the others, in seconds
-PATIENCE = 60.0
-# 7 vectors of 512 numbers fill 88 % of a page of 16 KiB, one fills 50 % of a page of 4 KiB; on
-# larger pages scattered vectors are found more slowly, for a page is read as a whole. Worst off are
-# those of 1,024 numbers: 75 % here, 88 % on 32 KiB.
+# how long a writer waits for other writers, in seconds
+LOCK_TIMEOUT = 60.0
+# 7 vectors of 512 numbers fill 88 % of a page of 16 KiB; one fills 50 % of a page of 4 KiB. Larger
+# pages make lookups of scattered vectors slower, because a page is always read as a whole. Vectors
+# of 1,024 numbers use the space worst: 75 % of a page here, 88 % of a page of 32 KiB.
 _PAGE_SIZE = 16_384
-# what one connection may hold of the file; the index of a million keys takes 35 MB
+# how much of the file one connection keeps in memory; the index of a million keys takes 35 MB
 _CACHE_KIB = 65_536
 # the write-ahead log is written back when it holds 16 MiB
 _LOG_PAGES = 1024
-# a row's time of last use is kept to the minute, so that reading rarely means writing
+# the time of last use is stored to the minute, so that lookups rarely have to write
 _TOUCH_SECONDS = 60
 _KEYS_PER_STATEMENT = 2000
-# an eviction makes room, so that the next few batches need none
+# an eviction leaves some room, so that the next few batches need none
 _KEPT_BY_EVICTION = 0.9
 
-# Vectors are wide and lie in the order they came in, on pages filled to the brim; what is looked up
-# and touched is narrow and apart from them.
+# Vectors are large. They are stored in the order of insertion, which fills their pages completely.
+# What is searched and updated is small, and is in a table of its own.
 _SCHEMA = """
 CREATE TABLE entries(key BLOB PRIMARY KEY, id INTEGER NOT NULL, used INTEGER NOT NULL)
 WITHOUT ROWID;
@@ -31,8 +31,8 @@ CREATE TABLE vectors(id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT
 CREATE TABLE claims(key BLOB PRIMARY KEY, owner BLOB NOT NULL) WITHOUT ROWID;
 """
 
-# Errors that say something about the machine and nothing about the file.
-_NOT_NOW = {
+# Errors of the environment (locks, permissions, a full disk), which do not mean a corrupt file.
+_ENVIRONMENT_ERRORS = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -44,8 +44,9 @@ _NOT_NOW = {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_AUTH,
 }
-# the log ends before the page that its index promises
+# the log ends before a page that its index lists, which does mean a corrupt file
 _SHORT_READ = sqlite3.SQLITE_IOERR_SHORT_READ
+# Errors after which the file is opened with fewer rights.
 _NO_ACCESS = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_READONLY,
@@ -54,23 +55,34 @@ _NO_ACCESS = {
 }
 
 
-class Damage(Exception):
-    """A file that SQLite takes, with something in it that no session has written."""
+class CorruptDatabaseError(Exception):
+    """SQLite accepts the file, but its content cannot have been written by a session."""
 
 
-def is_damage(error):
-    """Whether an error of SQLite's says that the file is not what was written."""
+def is_corruption(error):
+    """Whether an error means that the file is corrupt.
+
+    Parameters
+    ----------
+    error : Exception
+        What was raised while the database was used.
+
+    Raises
+    ------
+    sqlite3.DatabaseError
+        The error itself if it is not of the database, but a wrong use of the module `sqlite3`.
+    """
     if not isinstance(error, sqlite3.DatabaseError):
-        # UnicodeDecodeError: a message of SQLite's that quotes a damaged schema
-        return isinstance(error, (Damage, UnicodeDecodeError))
+        # UnicodeDecodeError: SQLite's message quotes a corrupt schema
+        return isinstance(error, (CorruptDatabaseError, UnicodeDecodeError))
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
-        raise error  # not of the database's: wrong use of the module
-    return code & 0xFF not in _NOT_NOW or code == _SHORT_READ
+        raise error  # a wrong use of the module, not an error of the database
+    return code & 0xFF not in _ENVIRONMENT_ERRORS or code == _SHORT_READ
 
 
 def create_database(file):
-    """Make an empty database."""
+    """Create an empty database in a new file (a path)."""
     connection = sqlite3.connect(file, isolation_level=None)
     try:
         connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
@@ -84,8 +96,20 @@ def create_database(file):
 class Database:
     """An open database.
 
-    A `token` is the name of the session that asks, and ``is_alive(token)`` says whether the session
-    of that name still lives.
+    Parameters
+    ----------
+    file : Path
+        A database that `create_database` made.
+
+    Attributes
+    ----------
+    is_writable : bool
+        Whether the file and its directory can be written.
+
+    Notes
+    -----
+    In the methods, `keys` are bytes, `token` is the name of the calling session (None before it has
+    claimed anything), and ``is_alive(token)`` tells whether the session of that name still runs.
     """
 
     def __init__(self, file):
@@ -93,28 +117,40 @@ class Database:
         self._to_touch = []
 
     def close(self):
-        """Close the file; what was read is not marked as used."""
+        """Close the file without marking anything as used."""
         with suppress(sqlite3.Error):
             self._connection.close()
 
     @property
-    def has_uses(self):
-        """Whether `settle` would mark anything as used."""
+    def has_unsaved_uses(self):
+        """Whether entries were found that `finish` would mark as used."""
         return bool(self._to_touch)
 
     def find(self, keys):
-        """Return a dictionary of keys and vectors, and the entries that turned out damaged."""
+        """Look up vectors.
+
+        Parameters
+        ----------
+        keys : list of bytes
+
+        Returns
+        -------
+        found : dict of bytes to bytes
+            The vectors, little-endian float32, by their keys. All have the same length.
+        damaged : list of tuple (row, key)
+            Entries whose vector is missing, fails its checksum or has another length, for `drop`.
+        """
         now = _now()
         entries, found, width = {}, {}, None
         with self._transaction("BEGIN"):
             select = "SELECT key, id, used FROM entries WHERE key IN"
             for key, row, used in self._select(select, sorted(set(keys))):
                 if not isinstance(row, int) or row in entries:
-                    raise Damage(f"row {row}")
+                    raise CorruptDatabaseError(f"row {row}")
                 entries[row] = key
                 if not isinstance(used, int) or abs(now - used) >= _TOUCH_SECONDS:
                     self._to_touch.append(key)
-            # in the order of the file, as the keys above are in that of their table
+            # sorted by row, so that pages are read in the order of the file
             select = "SELECT id, crc, data FROM vectors WHERE id IN"
             for row, crc, data in self._select(select, sorted(entries)):
                 key = entries.get(row)
@@ -127,12 +163,20 @@ class Database:
         return found, list(entries.items())
 
     def drop(self, entries):
-        """Forget damaged entries."""
+        """Delete entries (row, key) that `find` returned as damaged."""
         with self._transaction("BEGIN IMMEDIATE"):
             self._delete(entries)
 
     def taken(self, keys, token, is_alive):
-        """Return the keys that are stored or claimed by another, and the dead owners of others."""
+        """Find the keys that this session cannot claim.
+
+        Returns
+        -------
+        taken : set of bytes
+            Keys that are stored, or claimed by another session that still runs.
+        dead : set of bytes
+            Sessions that have claimed some of `keys` and no longer run.
+        """
         taken = {key for (key,) in self._select("SELECT key FROM entries WHERE key IN", keys)}
         owner_of = dict(self._select("SELECT key, owner FROM claims WHERE key IN", keys))
         dead = {owner for owner in set(owner_of.values()) - {token} if not is_alive(owner)}
@@ -141,9 +185,10 @@ class Database:
         return taken, dead
 
     def claim(self, keys, token, is_alive, *, sweep):
-        """Claim what is to be had and return the other keys.
+        """Claim all keys that can be claimed, and return the set of those that cannot.
 
-        With `sweep`, claims of the dead are given up whatever their keys.
+        With `sweep`, claims of sessions that no longer run are deleted for all keys of the
+        database; without it, only those of sessions that have claimed some of `keys`.
         """
         with self._transaction("BEGIN IMMEDIATE"):
             taken, dead = self.taken(keys, token, is_alive)
@@ -160,7 +205,16 @@ class Database:
         return taken
 
     def insert(self, keys, vectors, token, max_bytes):
-        """Store vectors of keys that are not stored, give claims up, and evict what is too much."""
+        """Store vectors, release the claims of their keys, and evict entries beyond `max_bytes`.
+
+        Parameters
+        ----------
+        keys : list of bytes
+            Those that are stored already keep their vectors.
+        vectors : ndarray of shape (n_keys, d), little-endian float32
+        token : bytes or None
+        max_bytes : int or None
+        """
         now, new = _now(), {}
         for key, vector in zip(keys, vectors, strict=True):
             new.setdefault(key, vector)
@@ -177,20 +231,20 @@ class Database:
                 "INSERT INTO vectors VALUES(?, ?, ?)",
                 ((row, _checksum(key, new[key]), new[key]) for row, key in enumerate(new, first)),
             )
-            self._give_up(keys, token)
+            self._release(keys, token)
             if max_bytes is not None and _live_bytes(self._connection) > max_bytes:
                 self._touch()
                 self._evict(_KEPT_BY_EVICTION * max_bytes)
 
-    def unclaim(self, keys, token):
-        """Give claims up."""
+    def release(self, keys, token):
+        """Release the claims that a session has on keys."""
         with self._transaction("BEGIN IMMEDIATE"):
-            self._give_up(keys, token)
+            self._release(keys, token)
 
-    def settle(self, keys, token):
-        """Give claims up, and mark what was found as used."""
+    def finish(self, keys, token):
+        """Release the claims that a session has on keys, and mark what `find` found as used."""
         with self._transaction("BEGIN IMMEDIATE"):
-            self._give_up(keys, token)
+            self._release(keys, token)
             self._touch()
 
     def size(self):
@@ -215,7 +269,7 @@ class Database:
             chunk = values[start : start + _KEYS_PER_STATEMENT]
             yield from self._connection.execute(f"{select} ({','.join('?' * len(chunk))})", chunk)
 
-    def _give_up(self, keys, token):
+    def _release(self, keys, token):
         if token is not None:
             self._connection.executemany(
                 "DELETE FROM claims WHERE key = ? AND owner = ?", [(key, token) for key in keys]
@@ -232,20 +286,20 @@ class Database:
         self._connection.executemany(
             "DELETE FROM vectors WHERE id = ?", [(row,) for row, _ in entries]
         )
-        # IS, for a damaged row is of any type
+        # IS, because a damaged row may be NULL
         self._connection.executemany("DELETE FROM entries WHERE id IS ? AND key = ?", entries)
 
-    def _evict(self, bound):
+    def _evict(self, max_bytes):
         connection = self._connection
-        while (live := _live_bytes(connection)) > bound:
+        while (live := _live_bytes(connection)) > max_bytes:
             entries = _number(connection, "SELECT count(*) FROM entries")
-            # a page is given back when it is nearly empty, so that it may take some rounds
-            count = max(1, int(entries * (1 - bound / live)))
+            # SQLite frees a page only when it is nearly empty, so several rounds may be needed
+            count = max(1, int(entries * (1 - max_bytes / live)))
             select = "SELECT id, key FROM entries ORDER BY used, id LIMIT ?"
             before = connection.total_changes
             self._delete(connection.execute(select, (count,)).fetchall())
             if connection.total_changes == before:
-                raise Damage("vectors without keys")
+                raise CorruptDatabaseError("vectors without keys")
 
 
 def _open(file):
@@ -253,19 +307,20 @@ def _open(file):
     with open(file, "rb") as stream:
         header = stream.read(20)
     if header[:16] != b"SQLite format 3\0" or header[18:] != b"\2\2":
-        raise Damage("no SQLite database in write-ahead logging")
-    # what cannot be written is read as far as the log's index can be, and else without the log
+        raise CorruptDatabaseError("no SQLite database in write-ahead logging")
+    # a file that cannot be written is read with its log if the log's index can be read, else
+    # without the log
     for access in ("mode=rw", "mode=ro", "mode=ro&immutable=1"):
         connection = None
         try:
             connection = sqlite3.connect(
                 f"{file.as_uri()}?{access}",
                 uri=True,
-                timeout=PATIENCE,
+                timeout=LOCK_TIMEOUT,
                 isolation_level=None,
                 check_same_thread=False,
             )
-            connection.text_factory = bytes  # damaged text is text still
+            connection.text_factory = bytes  # corrupt text need not be valid UTF-8
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2**26)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cell_size_check = ON")
@@ -288,7 +343,7 @@ def _open(file):
 def _number(connection, select):
     row = connection.execute(select).fetchone()
     if row is None or not isinstance(row[0], int) or not 0 <= row[0] < 2**60:
-        raise Damage(f"{select!r} gives {row}")
+        raise CorruptDatabaseError(f"{select!r} gives {row}")
     return row[0]
 
 
@@ -302,7 +357,7 @@ def _live_bytes(connection):
         for name in ("page_count", "freelist_count", "page_size")
     )
     if unused >= pages:
-        raise Damage(f"{unused} of {pages} pages unused")
+        raise CorruptDatabaseError(f"{unused} of {pages} pages unused")
     return (pages - unused) * size
 
 
@@ -311,5 +366,5 @@ def _now():
 
 
 def _checksum(key, data):
-    # the key too: a damaged index may lead to another key's vector
+    # of the key too, because a corrupt index may point to the vector of another key
     return zlib.crc32(data, zlib.crc32(key))

@@ -1,6 +1,7 @@
-"""What lies in the directory of a store: databases by number, counters, and locks of sessions.
+"""The directory of a store: numbered databases, counters, and one lock file for each session.
 
-The operating system gives up a lock on a file with the process that holds it.
+When a process ends, however it ends, the operating system releases its locks. So a session whose
+lock file is not locked no longer runs.
 """
 
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from skclip.encode.cache.database import PATIENCE, create_database
+from skclip.encode.cache.database import LOCK_TIMEOUT, create_database
 
 _GENERATION = re.compile(r"vectors-(\d{6,})\.sqlite")
 _OF_GENERATION = re.compile(_GENERATION.pattern + "(-wal|-shm|-journal)?")
@@ -19,7 +20,7 @@ _TOKEN = re.compile(rb"[0-9a-f]{32}")
 
 
 def newest_database(directory):
-    """Return the database of the highest generation, or None."""
+    """Return the path of the database with the highest number, or None if there is none."""
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
@@ -33,16 +34,17 @@ def _generation(directory, number):
 
 
 def find_or_make_database(directory):
-    """Return the newest database, a new one if there is none."""
+    """Return the path of the newest database; create the directory and a database if needed."""
     directory.mkdir(parents=True, exist_ok=True)
     with directory_lock(directory):
-        return newest_database(directory) or start_anew(directory)
+        return newest_database(directory) or start_new_database(directory)
 
 
-def start_anew(directory):
-    """Make an empty database above all others and remove those; under the directory's lock.
+def start_new_database(directory):
+    """Create an empty database, remove all others, and return its path.
 
-    Never under a name that was used: another process may have that file open.
+    The caller must hold `directory_lock`. The new database gets a higher number than all others. A
+    name that is in use is not used again, because another process may have that file open.
     """
     numbers = {}
     for name in os.listdir(directory):
@@ -52,26 +54,27 @@ def start_anew(directory):
     for suffix in ("", "-wal", "-shm", "-journal"):
         _remove(Path(f"{unfinished}{suffix}"))
     create_database(unfinished)
-    # so that nobody ever sees half a schema
+    # renamed when it is complete, so that no process sees half a schema
     file = _generation(directory, 1 + max(numbers.values(), default=0))
     os.rename(unfinished, file)
-    for name in sorted(numbers, key=len):  # the log of a database goes after it
+    for name in sorted(numbers, key=len):  # a database before its log
         _remove(directory / name)
     return file
 
 
 def directory_lock(directory, name="store.lock"):
-    """Return a lock, to be held while files of the directory change."""
-    return FileLock(directory / name, timeout=PATIENCE, thread_local=False)
+    """Return the lock to hold while files of the directory change."""
+    return FileLock(directory / name, timeout=LOCK_TIMEOUT, thread_local=False)
 
 
-def count(directory, hits, misses):
-    """Add to the counters, which have a file of their own.
+def add_counts(directory, hits, misses):
+    """Add to the counters of hits and misses.
 
-    In the database, each call that only reads would write at its end, and wait for the disk.
+    They are in a file of their own: in the database, a call that only reads would have to write at
+    its end, and wait for the disk.
     """
     with suppress(OSError), directory_lock(directory, "counters.lock"):
-        before = counted(directory)
+        before = read_counts(directory)
         descriptor = os.open(directory / "counters", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             os.write(descriptor, b"%020d %020d\n" % (before[0] + hits, before[1] + misses))
@@ -79,8 +82,8 @@ def count(directory, hits, misses):
             os.close(descriptor)
 
 
-def counted(directory):
-    """Return hits and misses since the store was made or cleared."""
+def read_counts(directory):
+    """Return the hits and misses since the store was created or cleared."""
     try:
         hits, misses = (directory / "counters").read_bytes()[:42].split()
         return int(hits), int(misses)
@@ -88,21 +91,30 @@ def counted(directory):
         return 0, 0
 
 
-def forget_counts(directory):
-    """Start counting anew."""
+def reset_counts(directory):
+    """Set hits and misses to zero."""
     _remove(directory / "counters")
 
 
-def join_sessions(directory):
-    """Return a new session's name and its lock, held as long as it lives."""
-    with directory_lock(directory):  # nobody may take a lock for a dead one's before it is held
+def start_session(directory):
+    """Name a new session and lock its file.
+
+    Returns
+    -------
+    token : bytes
+        The session's name.
+    lock : FileLock
+        Held until `end_session`.
+    """
+    # under the lock, because a file that is not locked yet looks like that of a dead session
+    with directory_lock(directory):
         sessions = directory / "sessions"
         sessions.mkdir(exist_ok=True)
         for name in os.listdir(sessions):
             is_alive(directory, name.removesuffix(".lock").encode())
         token = secrets.token_hex(16).encode()
         lock = FileLock(session_file(directory, token), thread_local=False)
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=LOCK_TIMEOUT)
     return token, lock
 
 
@@ -112,7 +124,7 @@ def session_file(directory, token):
 
 
 def is_alive(directory, token):
-    """Whether the session of that name lives; if it does not, its lock is removed."""
+    """Whether the session of that name still runs; if not, its lock file is removed."""
     if not isinstance(token, bytes) or not _TOKEN.fullmatch(token):
         return False
     file = session_file(directory, token)
@@ -123,24 +135,25 @@ def is_alive(directory, token):
         lock.acquire(timeout=0)
     except Timeout:
         return True
-    except OSError:  # another user's: to compute twice is better than to wait forever
+    except OSError:  # another user's file: computing twice is better than waiting forever
         return False
     end_session(file, lock)
     return False
 
 
 def end_session(file, lock):
-    """Give a session's lock up, and remove it."""
+    """Release a session's lock and remove its file."""
     _remove(file)
     lock.release()
-    _remove(file)  # Windows removes nothing that is open
+    _remove(file)  # again, since Windows does not remove an open file
 
 
-def abandon_session(lock):
-    """Let go of a lock that was inherited through a fork; the parent's stays held.
+def close_inherited_lock(lock):
+    """Close a lock file that a child process inherited through a fork.
 
-    Otherwise the child would hold it when the parent is dead. Newer versions of filelock do so by
-    themselves; none of them says how to do it.
+    The parent still holds the lock. If the child kept the file open, the lock would be held after
+    the parent's death. Newer versions of filelock do this by themselves; none has a public function
+    for it.
     """
     context = getattr(lock, "_context", None)
     descriptor = getattr(context, "lock_file_fd", None)

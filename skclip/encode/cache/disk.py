@@ -1,4 +1,4 @@
-"""Embeddings kept in a directory."""
+"""A store of embeddings in a directory."""
 
 import ctypes
 import errno
@@ -7,50 +7,50 @@ import sqlite3
 import warnings
 from pathlib import Path
 
-from skclip.encode.cache.database import Damage, Database, is_damage
+from skclip.encode.cache.database import CorruptDatabaseError, Database, is_corruption
 from skclip.encode.cache.directory import (
-    abandon_session,
-    count,
-    counted,
+    add_counts,
+    close_inherited_lock,
     directory_lock,
     end_session,
     find_or_make_database,
-    forget_counts,
     is_alive,
-    join_sessions,
     newest_database,
+    read_counts,
+    reset_counts,
     session_file,
-    start_anew,
+    start_new_database,
+    start_session,
 )
-from skclip.encode.cache.rows import CacheInfo, as_rows, check_bound, gathered
+from skclip.encode.cache.rows import CacheInfo, check_max_bytes, check_vectors, lookup_result
 
 _SMALLEST_BOUND = 2**20
-# how often a damaged or replaced database is followed by the next
+# how often an operation is tried, each time on the newest database
 _ATTEMPTS = 5
 
 _open_sessions = set()
 
 
 class EmbeddingStore:
-    """Embeddings on disk, shared by all processes and threads that name the same directory.
+    """Embeddings on disk, shared by all processes and threads that use the same directory.
 
     Parameters
     ----------
     path : str or Path
-        The directory, on a local disk; made when it is first used.
+        The directory, on a local disk. It is created at the first use.
     max_bytes : int or None, default=None
-        The most that the stored embeddings may take, at least 2**20. Beyond it, those that were
-        used longest ago are dropped. None keeps all.
+        The most space that the stored embeddings may take, at least 2**20. Beyond it, the least
+        recently used ones are deleted. None keeps all.
     hash_files : bool, default=False
-        Know an image file by its content rather than by its path, size, times and inode: each file
-        is read once more, and may be moved, copied or touched.
+        Identify an image file by its content instead of its path, size, times and inode. Each file
+        is read once more, but may be moved, copied or touched without being embedded again.
 
     Notes
     -----
-    An SQLite database in write-ahead logging. Every vector has a checksum: one that is damaged is
-    dropped and computed again. A damaged database is left behind for a new one, with a warning.
-    Where nothing can be written (a read-only directory, a full disk), what is there is used and the
-    rest computed without being kept, with a warning.
+    The directory contains an SQLite database in write-ahead logging mode. Every vector has a
+    checksum; a damaged vector is deleted and computed again. A damaged database is replaced by an
+    empty one, with a warning. Where nothing can be written (a read-only directory, a full disk),
+    stored embeddings are used and the others are computed without being stored, with a warning.
 
     Examples
     --------
@@ -74,43 +74,43 @@ class EmbeddingStore:
     def __init__(self, path, *, max_bytes=None, hash_files=False):
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
             raise TypeError(f"path must be a directory (str or Path), got {path!r}")
-        check_bound(max_bytes, smallest=_SMALLEST_BOUND)
+        check_max_bytes(max_bytes, smallest=_SMALLEST_BOUND)
         # absolute, so that a change of the working directory changes nothing
         self.path = Path(os.path.abspath(os.path.expanduser(path)))
         self.max_bytes = max_bytes
         self.hash_files = hash_files
 
     def session(self):
-        """Return a context manager: one call's own access, in one thread at a time."""
+        """Return a context manager with one call's access, for one thread at a time."""
         return DiskSession(self.path, self.max_bytes)
 
     def cache_info(self):
-        """Return how much the store was used, by all processes, and what it holds.
+        """Return how much all processes have used the store, and what it contains.
 
         Returns
         -------
         info : CacheInfo
-            A namedtuple of ``hits`` and ``misses`` (embeddings found, and computed, since the store
-            was made or cleared; of calls that have ended), ``entries``, ``bytes`` and
-            ``max_bytes``.
+            A namedtuple of ``hits`` and ``misses`` (the embeddings that were found and those that
+            were computed since the store was created or cleared, by calls that have ended),
+            ``entries``, ``bytes`` and ``max_bytes``.
         """
         if newest_database(self.path) is None:
             return CacheInfo(0, 0, 0, 0, self.max_bytes)
         with self.session() as session:
-            return CacheInfo(*counted(self.path), *session.size(), self.max_bytes)
+            return CacheInfo(*read_counts(self.path), *session.size(), self.max_bytes)
 
     def clear(self):
-        """Drop all embeddings and start counting anew.
+        """Delete all embeddings and set the counters to zero.
 
         Raises
         ------
         OSError
-            The directory cannot be written.
+            If the directory cannot be written.
         """
         if newest_database(self.path) is not None:
             with directory_lock(self.path):
-                start_anew(self.path)
-            forget_counts(self.path)
+                start_new_database(self.path)
+            reset_counts(self.path)
 
     def __sklearn_clone__(self):
         return self
@@ -123,7 +123,13 @@ class EmbeddingStore:
 
 
 class DiskSession:
-    """One call's access to a directory; opens the database when it is first needed."""
+    """One call's access to a store on disk. The database is opened when it is first needed.
+
+    Parameters
+    ----------
+    directory : Path
+    max_bytes : int or None
+    """
 
     def __init__(self, directory, max_bytes):
         self._directory = directory
@@ -149,17 +155,17 @@ class DiskSession:
         if self._process != os.getpid():
             return
         try:
-            if self._claimed or (self._database is not None and self._database.has_uses):
-                self._attempt(lambda db: db.settle(self._claimed, self._token), writes=True)
+            if self._claimed or (self._database is not None and self._database.has_unsaved_uses):
+                self._attempt(lambda db: db.finish(self._claimed, self._token), writes=True)
             if self._writing and (self._hits or self._misses):
-                count(self._directory, self._hits, self._misses)
+                add_counts(self._directory, self._hits, self._misses)
         finally:
             self._disconnect()
             if self._lock is not None:
                 end_session(session_file(self._directory, self._token), self._lock)
 
     def get(self, keys):
-        """Look keys up.
+        """Look up the vectors of keys.
 
         Parameters
         ----------
@@ -174,18 +180,18 @@ class DiskSession:
 
         Notes
         -----
-        One call with many keys reads the file in its own order and is several times faster than
-        many calls whose keys lie scattered.
+        One call with many keys reads the file in the order of its pages, which is several times
+        faster than many calls with few keys.
         """
         found, damaged = self._attempt(lambda db: db.find(keys), otherwise=({}, ()))
         if damaged and self._writing:
             self._attempt(lambda db: db.drop(damaged), writes=True)
         positions = [position for position, key in enumerate(keys) if key in found]
         self._hits += len(positions)
-        return gathered(positions, [found[keys[position]] for position in positions])
+        return lookup_result(positions, [found[keys[position]] for position in positions])
 
     def claim(self, keys):
-        """Take keys for oneself to compute.
+        """Reserve keys that this session will compute.
 
         Parameters
         ----------
@@ -194,9 +200,11 @@ class DiskSession:
         Returns
         -------
         granted : list of bool
-            False where the key is stored or a living session has claimed it: ask again later.
+            False where the key is stored, or claimed by another session that still runs: look it
+            up again later.
         """
-        # asking again and again, for what others compute, must not wait for those who write
+        # first without a write transaction: a session that waits for keys of others asks often, and
+        # must not queue behind those who write
         taken = self._attempt(
             lambda db: db.taken(keys, self._token, self._is_alive)[0], otherwise=(), writes=True
         )
@@ -208,17 +216,17 @@ class DiskSession:
         return [key in granted for key in keys]
 
     def put(self, keys, vectors):
-        """Store the vectors of keys, and give up what was claimed of them.
+        """Store the vectors of keys, and release the claims of these keys.
 
         Parameters
         ----------
         keys : list of bytes
         vectors : array of shape (n_keys, d)
-            Kept as float32. A key that is stored already keeps the vector it has.
+            Stored as float32. A key that is stored already keeps its vector.
         """
         if not len(keys):
             return
-        vectors = as_rows(keys, vectors)
+        vectors = check_vectors(keys, vectors)
         self._attempt(
             lambda db: db.insert(keys, vectors, self._token, self._max_bytes), writes=True
         )
@@ -227,10 +235,10 @@ class DiskSession:
         self._claimed.difference_update(keys)
 
     def release(self, keys):
-        """Give up claims of keys that will not be stored."""
+        """Release the claims of keys (a list of bytes) that will not be stored."""
         mine = self._claimed.intersection(keys)
         if mine:
-            self._attempt(lambda db: db.unclaim(mine, self._token), writes=True)
+            self._attempt(lambda db: db.release(mine, self._token), writes=True)
         self._claimed -= mine
 
     def size(self):
@@ -238,20 +246,36 @@ class DiskSession:
         return self._attempt(Database.size, otherwise=(0, 0))
 
     def _take(self, database, keys):
-        joins = self._lock is None
-        if joins:
-            self._token, self._lock = join_sessions(self._directory)
-        # once in a session, what the dead left behind is swept up
-        return database.claim(keys, self._token, self._is_alive, sweep=joins)
+        is_first_claim = self._lock is None
+        if is_first_claim:
+            self._token, self._lock = start_session(self._directory)
+        # once in a session, the claims of all sessions that no longer run are deleted
+        return database.claim(keys, self._token, self._is_alive, sweep=is_first_claim)
 
     def _is_alive(self, token):
         return is_alive(self._directory, token)
 
     def _attempt(self, work, *, otherwise=None, writes=False):
-        """Return work(database) on the newest one, or `otherwise` where that is not to be had."""
+        """Apply a function to the newest database; replace the database if it is corrupt.
+
+        Parameters
+        ----------
+        work : callable
+            From a `Database` to a result.
+        otherwise : object, default=None
+            The result where the store cannot be used.
+        writes : bool, default=False
+            Whether `work` writes.
+
+        Returns
+        -------
+        result : object
+            What `work` returned, or `otherwise`.
+        """
         if self._process != os.getpid():
             raise RuntimeError(
-                "this session of an embedding store was opened before a fork; open one after it"
+                "this session of an embedding store was opened before a fork; open another one in "
+                "the child process"
             )
         damage = None
         for _ in range(_ATTEMPTS):
@@ -263,17 +287,22 @@ class DiskSession:
                 if writes and not self._writing:
                     return otherwise
                 return work(self._database)
-            except (sqlite3.DatabaseError, UnicodeDecodeError, Damage, OSError) as error:
+            except (
+                sqlite3.DatabaseError,
+                UnicodeDecodeError,
+                CorruptDatabaseError,
+                OSError,
+            ) as error:
                 self._disconnect()
                 if self._file is not None and not self._file.exists():
-                    self._file = None  # replaced while it was read
-                elif is_damage(error):
+                    self._file = None  # another process has replaced or removed it
+                elif is_corruption(error):
                     damage = self._file, error
                 else:
                     self._stop(error, reading=not writes)
             if not (self._writing if writes else self._reading):
                 return otherwise
-        self._stop(damage[1] if damage else "it keeps vanishing", reading=True)
+        self._stop(damage[1] if damage else "its database keeps disappearing", reading=True)
         return otherwise
 
     def _connect(self):
@@ -296,11 +325,11 @@ class DiskSession:
     def _replace(self, file, error):
         with directory_lock(self._directory):
             if newest_database(self._directory) not in (file, None):
-                return  # another session was faster
-            start_anew(self._directory)
+                return  # another session has replaced it
+            start_new_database(self._directory)
         warnings.warn(
-            f"the embedding store in {str(self._directory)!r} is damaged ({error}) and starts "
-            "anew; what it held will be computed again",
+            f"the embedding store in {str(self._directory)!r} is damaged ({error}) and was "
+            "replaced by an empty one; its embeddings will be computed again",
             stacklevel=2,
         )
 
@@ -314,19 +343,19 @@ class DiskSession:
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"the embedding store in {str(self._directory)!r} keeps nothing of this call "
-                f"({self._reason}); embeddings are computed all the same",
+                f"the embedding store in {str(self._directory)!r} stores nothing more in this "
+                f"call ({self._reason}); the missing embeddings are computed as usual",
                 stacklevel=2,
             )
 
 
 def _after_fork():
-    # To close a connection that was opened before the fork may harm the database, so that these
-    # are kept from being collected for as long as the child lives.
+    # Closing a connection that was opened before the fork may damage the database. The extra
+    # reference keeps these sessions from being garbage-collected, and so closed, in the child.
     for session in _open_sessions:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
         if session._lock is not None:
-            abandon_session(session._lock)
+            close_inherited_lock(session._lock)
     _open_sessions.clear()
 
 

@@ -1,8 +1,8 @@
-"""Keys of embeddings: what was embedded, and with what, as 16 bytes.
+"""Keys of embeddings: 16 bytes that identify an item, the model and the preprocessing.
 
-A key is a digest of two parts. The prefix names the model and all that is done to an item on its
-way into it; it is the same for a whole collection. The content names one item. A digest and not the
-parts, so that keys are short and no path of the user's stands in a store.
+A key is a digest of two parts. The prefix identifies the model and everything that is done to an
+item before the model; it is the same for a whole collection. The content identifies one item.
+Because keys are digests, they are short, and a store contains no paths of the user's files.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ def key_prefix(*parts):
     Returns
     -------
     prefix : bytes
-        32 bytes; other parts, or the same text divided otherwise, give another prefix.
+        32 bytes. Different parts, or the same text divided differently, give different prefixes.
 
     Examples
     --------
@@ -36,7 +36,20 @@ def key_prefix(*parts):
 
 
 def key_of(prefix, content):
-    """Return the key, 16 bytes, of one item under a prefix."""
+    """Return the key of one item.
+
+    Parameters
+    ----------
+    prefix : bytes
+        What `key_prefix` returned.
+    content : bytes
+        What `text_content` or `ImageItem.content` returned for the item.
+
+    Returns
+    -------
+    key : bytes
+        16 bytes.
+    """
     digest = hashlib.blake2b(len(prefix).to_bytes(8, "big"), digest_size=16)
     digest.update(prefix)
     digest.update(content)
@@ -44,5 +57,5 @@ def key_of(prefix, content):
 
 
 def text_content(text):
-    """Return what a key says of one text: the text itself, as bytes."""
+    """Return the content of one text, for `key_of`: bytes, different for different texts."""
     return b"text:" + text.encode("utf-8", "surrogatepass")

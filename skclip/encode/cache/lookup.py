@@ -1,4 +1,4 @@
-"""Embedding around a store: what it has is not computed again, and what it lacks is kept."""
+"""Embedding with a store: stored vectors are looked up, the others are computed and stored."""
 
 import time
 from contextlib import closing
@@ -6,39 +6,43 @@ from itertools import compress
 
 from skclip.encode.cache.keys import key_of, key_prefix
 
-# few, so that processes that want the same items share the work
+# few, so that processes that embed the same items share the work
 ITEMS_PER_CLAIM = 32
 ITEMS_PER_LOOKUP = 1024
 SECONDS_BETWEEN_LOOKUPS = 0.05
 
 
 def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
-    """Yield the vectors of all items: those that a store has, then those that are computed.
+    """Yield the vectors of all items: first those that are stored, then those that are computed.
 
     Parameters
     ----------
     store : EmbeddingStore or MemoryStore
     encoder : Encoder
     kind : tuple of str
-        What else decides the vectors: whether they are of images or texts, and the features.
+        What else the vectors depend on: ("image", features) or ("text",).
     contents : list of bytes or None
-        What names each item; None for one that cannot be kept.
+        What identifies each item; None for one that is computed without being stored.
     compute : callable
-        From an iterator of batches (lists of positions) to a generator of results (positions,
-        vectors, causes), where causes are of the items that could not be computed.
+        From an iterator of batches (lists of positions) to a generator of results, which have the
+        form of what is yielded here.
     batch_size : int
+        The length of these batches.
 
     Yields
     ------
     positions : list of int
+        Positions in `contents`; each is yielded once, here or in `causes`.
     vectors : ndarray of shape (n_positions, d) or None
+        None without positions.
     causes : dict of int to str
+        For each item that could not be computed, why not.
 
     Notes
     -----
-    Whatever is missing is claimed shortly before it is computed, a few items at a time. What
-    another process or thread has claimed is looked for again when everything else is done. So each
-    item is computed once, and nobody waits for anybody who waits.
+    Missing items are claimed a few at a time, when `compute` asks for the next batch. Items that
+    another process or thread has claimed are looked up again after everything else is done. So each
+    item is computed once, and no process waits while it holds claims that others wait for.
     """
     keys = _keys(encoder, kind, contents)
     with store.session() as session:
@@ -55,7 +59,7 @@ def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
             claims = _Claims(session, keys, missing)
             with closing(compute(claims.batches(batch_size))) as results:
                 for positions, vectors, causes in results:
-                    _keep(session, keys, positions, vectors, causes)
+                    _store(session, keys, positions, vectors, causes)
                     yield positions, vectors, causes
             if len(claims.taken_by_others) == len(waiting):
                 time.sleep(SECONDS_BETWEEN_LOOKUPS)
@@ -63,11 +67,11 @@ def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
 
 
 class _Claims:
-    """Claims items for this session, a few ahead of those that are computed.
+    """Claims items for this session, a few at a time, as batches of them are asked for.
 
     Parameters
     ----------
-    session : session of a store
+    session : DiskSession or _MemorySession
     keys : list of bytes or None
         An item without a key needs no claim.
     positions : list of int
@@ -76,7 +80,7 @@ class _Claims:
     Attributes
     ----------
     taken_by_others : list of int
-        Items that were not granted, as far as claims have come.
+        The items asked for so far that others have claimed, or stored in the meantime.
     """
 
     def __init__(self, session, keys, positions):
@@ -86,7 +90,7 @@ class _Claims:
         self.taken_by_others = []
 
     def batches(self, size):
-        """Yield lists of positions that are ours; each claim is made when it is needed."""
+        """Yield lists of `size` positions that this session has claimed; the last may be short."""
         batch = []
         for asked in _parts(self.positions, ITEMS_PER_CLAIM):
             for position in self._claimed(asked):
@@ -106,16 +110,16 @@ class _Claims:
 
 
 def _keys(encoder, kind, contents):
-    """Return the key of each item, None for one that cannot be kept."""
+    """Return the key of each item, None for one without a content."""
     prefix = key_prefix(encoder.fingerprint, encoder.variant, *kind)
     return [None if content is None else key_of(prefix, content) for content in contents]
 
 
-def _keep(session, keys, positions, vectors, causes):
-    """Store computed vectors, and release what could not be computed."""
-    kept = [i for i, p in enumerate(positions) if keys[p] is not None]
-    if kept:
-        session.put([keys[positions[i]] for i in kept], vectors[kept])
+def _store(session, keys, positions, vectors, causes):
+    """Store computed vectors, and release the claims of items that could not be computed."""
+    keyed = [i for i, p in enumerate(positions) if keys[p] is not None]
+    if keyed:
+        session.put([keys[positions[i]] for i in keyed], vectors[keyed])
     failed = [keys[p] for p in causes if keys[p] is not None]
     if failed:
         session.release(failed)

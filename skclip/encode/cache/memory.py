@@ -1,13 +1,13 @@
-"""Embeddings kept in memory."""
+"""A store of embeddings in memory."""
 
 import os
 import threading
 import weakref
 from collections import OrderedDict
 
-from skclip.encode.cache.rows import CacheInfo, as_rows, check_bound, gathered
+from skclip.encode.cache.rows import CacheInfo, check_max_bytes, check_vectors, lookup_result
 
-# of bytes, key and dictionary entry
+# bytes that an entry takes besides its vector: objects, key and place in the dictionary
 _ROW_OVERHEAD = 256
 
 _stores = weakref.WeakSet()
@@ -19,12 +19,12 @@ class MemoryStore:
     Parameters
     ----------
     max_bytes : int, default=2**30
-        The most that the embeddings may take. Beyond it, those that were used longest ago are
-        dropped.
+        The most memory that the embeddings may take. Beyond it, the least recently used ones are
+        deleted.
 
     Notes
     -----
-    The interface is that of `EmbeddingStore`. A pickle of a store holds no embeddings.
+    The methods are those of `EmbeddingStore`. A pickle of a store contains no embeddings.
 
     Examples
     --------
@@ -40,14 +40,14 @@ class MemoryStore:
     hash_files = False
 
     def __init__(self, max_bytes=2**30):
-        check_bound(max_bytes, smallest=0, none=False)
+        check_max_bytes(max_bytes, smallest=0, allow_none=False)
         self.max_bytes = max_bytes
         self._start()
         _stores.add(self)
 
     def _start(self):
         self._lock = threading.Lock()
-        self._rows = OrderedDict()  # the one used longest ago comes first
+        self._rows = OrderedDict()  # the least recently used one comes first
         self._owner_of = {}
         self._bytes = self._hits = self._misses = 0
 
@@ -55,7 +55,7 @@ class MemoryStore:
         self._bytes -= len(self._rows.pop(key)) + _ROW_OVERHEAD
 
     def session(self):
-        """Return a context manager: one call's own access, in one thread at a time."""
+        """Return a context manager with one call's access, for one thread at a time."""
         return _MemorySession(self)
 
     def cache_info(self):
@@ -64,7 +64,7 @@ class MemoryStore:
             return CacheInfo(self._hits, self._misses, len(self._rows), self._bytes, self.max_bytes)
 
     def clear(self):
-        """Drop all embeddings and start counting anew."""
+        """Delete all embeddings and set the counters to zero."""
         with self._lock:
             self._rows.clear()
             self._bytes = self._hits = self._misses = 0
@@ -113,7 +113,7 @@ class _MemorySession:
                 positions.append(position)
                 rows.append(row)
             store._hits += len(rows)
-        return gathered(positions, rows)
+        return lookup_result(positions, rows)
 
     def claim(self, keys):
         store = self._store
@@ -125,7 +125,7 @@ class _MemorySession:
         return [key in granted for key in keys]
 
     def put(self, keys, vectors):
-        rows = [row.tobytes() for row in as_rows(keys, vectors)]
+        rows = [row.tobytes() for row in check_vectors(keys, vectors)]
         store = self._store
         with store._lock:
             for key, row in zip(keys, rows, strict=True):
@@ -134,13 +134,13 @@ class _MemorySession:
                     store._bytes += len(row) + _ROW_OVERHEAD
             while store._bytes > store.max_bytes:
                 store._drop(next(iter(store._rows)))
-            self._give_up(keys)
+            self._release(keys)
 
     def release(self, keys):
         with self._store._lock:
-            self._give_up(keys)
+            self._release(keys)
 
-    def _give_up(self, keys):
+    def _release(self, keys):
         owner_of = self._store._owner_of
         for key in keys:
             if owner_of.get(key) is self:
@@ -148,7 +148,7 @@ class _MemorySession:
 
 
 def _after_fork():
-    # another thread may have held a lock or a claim, and it is not here
+    # other threads of the parent may have held locks and claims; they do not exist in the child
     for store in list(_stores):
         store._lock = threading.Lock()
         store._owner_of.clear()

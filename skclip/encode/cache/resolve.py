@@ -1,4 +1,4 @@
-"""What an embedder's ``cache=`` stands for."""
+"""From the parameter ``cache`` to a store."""
 
 import os
 
@@ -9,7 +9,7 @@ _process_wide = MemoryStore()
 
 
 def store_for(encoder, cache):
-    """Return the store in which an encoder's embeddings are kept.
+    """Return the store for an encoder's embeddings.
 
     Parameters
     ----------
@@ -24,19 +24,20 @@ def store_for(encoder, cache):
     Raises
     ------
     ValueError
-        If there is a store, and the encoder has no fingerprint to name its embeddings by.
+        If there is a store, and the encoder has no fingerprint to identify its embeddings.
     """
     store = resolve_cache(cache)
     if store is not None and encoder.fingerprint is None:
         raise ValueError(
-            f"cache={cache!r} needs a model with a fingerprint (a str), which this one has not; "
-            "leave cache=None, or give the encoder one that changes whenever its vectors would"
+            f"cache={cache!r} needs a model with a fingerprint (a str), and this one has none; "
+            "leave cache=None, or give the encoder a fingerprint that changes whenever its vectors "
+            "would"
         )
     return store
 
 
 def resolve_cache(cache):
-    """Return the store that an embedder's ``cache=`` stands for.
+    """Return the store that the parameter ``cache`` means.
 
     Parameters
     ----------
@@ -50,9 +51,9 @@ def resolve_cache(cache):
     Raises
     ------
     TypeError
-        `cache` is something else.
+        If `cache` is something else.
     ValueError
-        `cache` is an empty str.
+        If `cache` is an empty str.
 
     Examples
     --------

@@ -74,7 +74,7 @@ def collection(files, tmp_path):
     return open_collection([*files[:20], tmp_path / "x.tar", tmp_path / "x.parquet"])
 
 
-def test_workers_are_waited_for():
+def test_a_cluster_without_workers_is_waited_for_with_a_warning():
     options = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     with LocalCluster(n_workers=0, processes=False, **options) as cluster:
         timer = threading.Timer(0.5, cluster.scale, [1])
@@ -95,7 +95,7 @@ def check_whole(out, collection, expected):
     np.testing.assert_allclose(np.stack(frame["vector"][:-1]), expected, atol=1e-5)
 
 
-def test_few_jobs_are_in_flight_at_once(scheduler):
+def test_only_a_few_jobs_are_submitted_at_once(scheduler):
     taken = []
 
     def jobs():

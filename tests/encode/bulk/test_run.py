@@ -60,7 +60,7 @@ def collection(folder):
 
 
 def check_whole(out, expected):
-    """Every row is there once, in order, with its vector; and nothing else is."""
+    """Check that there is each row once, in order, with its vector, and no other file."""
     paths, vectors = expected
     table = ds.dataset(out).to_table()
     assert table["id"].to_pylist() == table["path"].to_pylist() == paths
@@ -92,7 +92,7 @@ def test_other_libraries_read_the_result(collection, expected, tmp_path):
     np.testing.assert_allclose(frame["vector"].to_numpy(), expected[1], atol=1e-5)
 
 
-def test_the_recipe_is_followed(collection, expected, tmp_path):
+def test_all_settings_of_the_recipe_are_used(collection, expected, tmp_path):
     recipe = Recipe("skclip/tiny", features="pooled", normalize=False, batch_size=7, n_jobs=1)
     embed_collection(collection, tmp_path / "out", recipe)
     encoder = load_encoder("skclip/tiny")
@@ -131,7 +131,7 @@ def test_a_part_without_readable_files_is_all_nan(tmp_path):
     assert np.isnan(found).all()
 
 
-def test_equal_paths_of_a_table_are_read_once(folder, expected, tmp_path, monkeypatch):
+def test_duplicate_paths_of_a_table_are_read_once(folder, expected, tmp_path, monkeypatch):
     names = [f"{folder}/{i:03}.png" for i in (3, 1, 3, 3, 1)]
     (tmp_path / "x.csv").write_text(
         "\n".join(["image", *names[:2], "nowhere", *names[2:], "nowhere"])
@@ -145,7 +145,7 @@ def test_equal_paths_of_a_table_are_read_once(folder, expected, tmp_path, monkey
 
     monkeypatch.setattr(images_module, "read_item", counting)
     embed_collection(open_collection([tmp_path / "x.csv"]), tmp_path / "out", TINY)
-    assert sorted(read) == [0, 0, 1, 2]  # one of them for the trial of the options
+    assert sorted(read) == [0, 0, 1, 2]  # the first 0 is the trial of the options
     frame = pd.read_parquet(tmp_path / "out")
     assert frame["error"].notna().tolist() == [False, False, True, False, False, False, True]
     found = np.stack(frame["vector"][frame["error"].isna()])
@@ -185,7 +185,7 @@ def test_all_kinds_of_inputs_can_be_mixed(folder, expected, tmp_path):
     np.testing.assert_allclose(np.stack(frame["vector"]), expected[1], atol=1e-5)
 
 
-def test_a_store_saves_the_work_of_another_run(folder, expected, tmp_path):
+def test_vectors_in_a_store_are_used_by_another_run(folder, expected, tmp_path):
     collection = open_collection(mixed_inputs(folder, tmp_path))
     recipe = Recipe("skclip/tiny", cache=str(tmp_path / "store"))
     for rows_per_part in (10, 20):
@@ -210,7 +210,7 @@ def test_a_killed_run_is_resumed(collection, folder, expected, tmp_path):
     assert before.items() <= times_of_parts(out).items()
 
 
-def test_a_failed_write_leaves_nothing(collection, expected, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_files(collection, expected, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(parts_module.os, "fsync", full_disk)
         with pytest.raises(OSError, match="No space left"):
@@ -326,7 +326,7 @@ def test_overwrite_replaces_a_run_unless_the_options_are_bad(collection, folder,
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_files_of_others_are_never_overwritten(collection, tmp_path, overwrite):
+def test_files_that_skclip_did_not_write_are_never_overwritten(collection, tmp_path, overwrite):
     out = tmp_path / "out"
     out.mkdir()
     (out / "letter.txt").write_text("dear")

@@ -151,7 +151,7 @@ class TestDamage:
             for each in (session, other):
                 assert len(check(each, KEYS[:10])) == 10
             database(on_disk).write_bytes(b"no database" * 10_000)
-            with one_warning("is damaged .* starts anew"):
+            with one_warning("is damaged .* was replaced by an empty one"):
                 for each in (session, other):
                     each.claim(KEYS[:10])
                     check(each)
@@ -177,7 +177,7 @@ class TestDamage:
         connection.execute("INSERT INTO vectors VALUES(1000, 0, ?)", (bytes(2**21),))
         connection.commit()
         connection.close()
-        with one_warning("is damaged .vectors without keys.*starts anew"):
+        with one_warning("is damaged .vectors without keys.*was replaced"):
             fill(store, KEYS[5:10])
         assert found_in(store) == KEYS[5:10]
 
@@ -217,7 +217,7 @@ class TestNoRoom:
 
         monkeypatch.setattr(database_module, "_open", open_full)
         wide = np.ones((50, 5000))
-        with one_warning(r"keeps nothing of this call \(.* full\)"), on_disk.session() as session:
+        with one_warning(r"stores nothing more .* \(.* full\)"), on_disk.session() as session:
             assert check(session, KEYS[:10]) == KEYS[:5]
             assert all(session.claim(KEYS[5:55]))
             session.put(KEYS[5:55], wide)
@@ -230,10 +230,10 @@ class TestNoRoom:
 
     def test_a_database_that_stays_locked_is_one_warning(self, on_disk, monkeypatch):
         fill(on_disk, KEYS[:5])
-        monkeypatch.setattr(database_module, "PATIENCE", 0.05)
+        monkeypatch.setattr(database_module, "LOCK_TIMEOUT", 0.05)
         blocker = sqlite3.connect(database(on_disk), isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
-        with one_warning("keeps nothing of this call .*locked"), on_disk.session() as session:
+        with one_warning("stores nothing more in this call .*locked"), on_disk.session() as session:
             assert check(session) == KEYS[:5]
             assert all(session.claim(KEYS[5:10]))
             session.put(KEYS[5:10], vectors_of(KEYS[5:10]))

@@ -1,4 +1,4 @@
-"""Equal items have equal keys; whatever could give another vector gives another key."""
+"""Equal items have equal keys; everything that changes a vector changes its key."""
 
 import numpy as np
 import pytest
@@ -46,8 +46,8 @@ def test_different_texts_have_different_contents():
     assert text_content("a") == text_content("a")
 
 
-def test_a_stale_vector_is_never_met(tmp_path, picture):
-    """Another model, another crop, an edited file."""
+def test_no_stale_vector_is_found(tmp_path, picture):
+    """With another model, with another crop, and after the file was edited."""
     store = EmbeddingStore(tmp_path / "cache")
     clip = key_prefix("model a", "crop 224")
     key = key_of(clip, as_item(picture).content())

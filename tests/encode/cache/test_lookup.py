@@ -18,7 +18,7 @@ from skclip.exceptions import ImageReadError
 
 TINY = "skclip/tiny"
 
-# means and lengths are easier to know than rows of unit length
+# means and lengths are easier to compute by hand than rows of unit length
 embed_images = partial(images_module.embed_images, normalize=False)
 embed_texts = partial(texts_module.embed_texts, normalize=False)
 
@@ -104,7 +104,7 @@ def test_another_model_or_an_edited_file_gets_no_stale_vector(store, files):
     np.testing.assert_array_equal(after[1:], before[1:])
 
 
-def test_dtype_and_features_are_a_part_of_the_key_and_normalize_is_not(store, files):
+def test_the_key_depends_on_dtype_and_features_but_not_on_normalize(store, files):
     for options in ({}, {"dtype": "bfloat16"}, {"features": "pooled"}):
         CLIPImageEmbedder(TINY, cache=store, **options).transform(files[:3])
     CLIPImageEmbedder(TINY, cache=store, normalize=False).transform(files[:3])
@@ -164,7 +164,7 @@ def test_after_a_failure_another_encoder_can_compute_everything(store, files):
     assert encoder.n_images == 50
 
 
-def test_equal_texts_are_computed_once(store):
+def test_duplicate_texts_are_computed_once(store):
     encoder = Counting()
     for _ in range(2):
         vectors = embed_texts(encoder, ["a", "bb", "a", "ccc"], cache=store)

@@ -111,6 +111,6 @@ class TestProcesses:
                 out = output_of(start("use_read_only", store))
             finally:
                 os.chmod(store.path, 0o755)
-            assert "keeps nothing of this call (it is read-only)" in out
+            assert "stores nothing more in this call (it is read-only)" in out
             for file, content in files.items():
                 assert file.read_bytes() == content

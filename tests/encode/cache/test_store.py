@@ -80,7 +80,7 @@ class TestSession:
             assert check(session, KEYS[:3]) == KEYS[:2]
             assert session.claim(KEYS[:3]) == [False, False, True]
 
-    def test_put_checks_the_shape(self, store):
+    def test_put_refuses_vectors_of_a_wrong_shape(self, store):
         with store.session() as session:
             session.put([], np.empty((0, 3)))
             for vectors in (np.ones(3), np.ones((2, 3)), np.ones((1, 0))):
