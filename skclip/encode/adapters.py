@@ -173,7 +173,8 @@ class SentenceTransformerEncoder(Encoder):
             _preprocessed(self.model, sample_pictures()),
             _preprocessed(text_model, list(SAMPLE_TEXTS)),
             # the settings that change what `encode` returns
-            [text_model.prompts, text_model.default_prompt_name, self.model.truncate_dim],
+            [text_model.prompts, text_model.default_prompt_name],
+            [model.truncate_dim for model in (self.model, text_model)],
         )
 
     @property

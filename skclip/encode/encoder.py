@@ -70,12 +70,12 @@ class CLIPEncoder(Encoder):
     templates : tuple of str
         The prompt templates that come with the model.
     tokenizer : Tokenizer
-    preprocess : PreprocessConfig
+    preprocess_config : PreprocessConfig
     device : torch.device
     images_per_batch, tokens_per_batch : int
         Batch sizes that keep the device, or one core, busy without using much memory.
-    n_threads : int or None
-        How many threads encode at once. None means one for each free core.
+    n_threads : int
+        How many threads encode at once; -1 means one for each free core.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class CLIPEncoder(Encoder):
         self.images_per_batch = _images_per_core(config.vision) if on_cpu else 256
         self.tokens_per_batch = 1024 if on_cpu else 16384
         # on CUDA one thread feeds the device while the other one waits for it
-        self.n_threads = None if on_cpu else 2
+        self.n_threads = -1 if on_cpu else 2
 
     def encode_images(self, images):
         """Embed one batch of RGB pictures.

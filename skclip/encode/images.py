@@ -169,11 +169,13 @@ def embed_readable_images(
         n_threads=n_threads,
     )
     if store is None:
-        results = compute(_batches(len(items), batch_size))
+        results = compute(_parts(range(len(items)), batch_size))
     else:
-        contents = _contents_of(items, store, n_jobs)
+        contents = partial(_contents_of, items, store.hash_files, n_jobs)
         kind = ("image", features)
-        results = stored_or_computed(store, encoder, kind, contents, compute, batch_size)
+        results = stored_or_computed(
+            store, encoder, kind, len(items), contents, compute, batch_size
+        )
 
     matrix, cause_of = None, {}
     rows_of_item = np.bincount(item_of)
@@ -190,7 +192,9 @@ def embed_readable_images(
             advance(int(rows_of_item[[*positions, *unreadable]].sum()))
     if matrix is None:
         matrix = np.full((len(items), embedding_width(encoder, features)), np.nan, np.float32)
-    causes = {row: cause_of[i] for row, i in enumerate(item_of) if i in cause_of}
+    causes = {}
+    if cause_of:
+        causes = {row: cause_of[i] for row, i in enumerate(item_of) if i in cause_of}
     # without duplicates, the rows of `matrix` are the rows of the result
     return (matrix if len(items) == len(images) else matrix[item_of]), causes
 
@@ -230,8 +234,8 @@ def _check_features(encoder, features):
         )
 
 
-def _batches(n_items, size):
-    return (range(start, min(start + size, n_items)) for start in range(0, n_items, size))
+def _parts(positions, size):
+    return (positions[start : start + size] for start in range(0, len(positions), size))
 
 
 def _encode_batch(encoder, features, first_rows, positions, read):
@@ -266,8 +270,8 @@ def _encode_batch(encoder, features, first_rows, positions, read):
     return positions, as_vectors(vectors, "image in row", first_rows[positions].tolist()), causes
 
 
-def _contents_of(items, store, n_jobs):
-    """Return what identifies each item in a store: bytes, or None for one that is not stored."""
-    parts = _batches(len(items), _CONTENTS_PER_TASK)
-    contents = map_in_threads(partial(contents_of, items, store.hash_files), parts, n_jobs)
+def _contents_of(items, hash_files, n_jobs, positions):
+    """Return `skclip.inputs.items.contents_of`, read in threads."""
+    parts = _parts(positions, _CONTENTS_PER_TASK)
+    contents = map_in_threads(partial(contents_of, items, hash_files), parts, n_jobs)
     return [content for part in contents for content in part]

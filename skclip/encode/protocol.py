@@ -54,9 +54,8 @@ class Encoder(ABC):
     tokens_per_batch : int or None, default=None
         How many tokens to embed at once, where a prefix that several texts share counts once. With
         None, prefixes are not shared, and `texts_per_batch` is used.
-    n_threads : int or None, default=1
-        How many threads may encode at once. None means one for each free core, but only in
-        subclasses: for other objects, None means the default.
+    n_threads : int, default=1
+        How many threads may encode at once; -1 means one for each free core.
     """
 
     embed_dim = None

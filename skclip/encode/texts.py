@@ -121,10 +121,10 @@ def _embedded(encoder, texts, batch_size, cache, verbose):
     if store is None:
         results = compute([range(len(texts))])
     else:
-        contents = [text_content(text) for text in texts]
+        contents = partial(_contents_of, texts)
         # one batch, because texts are divided into batches once all missing ones are known
         results = stored_or_computed(
-            store, encoder, ("text",), contents, compute, batch_size=len(texts)
+            store, encoder, ("text",), len(texts), contents, compute, batch_size=len(texts)
         )
     with (
         tqdm(total=len(texts), unit="text", disable=not verbose) as progress,
@@ -133,6 +133,10 @@ def _embedded(encoder, texts, batch_size, cache, verbose):
         for positions, vectors, _ in results:
             yield positions, vectors
             progress.update(len(positions))
+
+
+def _contents_of(texts, positions):
+    return [text_content(texts[position]) for position in positions]
 
 
 def _computed(encoder, texts, batch_size, batches):
@@ -193,7 +197,7 @@ def _batches_by_prefix(tokens_of, batch_size, encoder):
         )
         costs.append(len(tokens) - shared)
         previous = tokens
-    n_threads = encoder.n_threads or free_cores()
+    n_threads = free_cores() if encoder.n_threads == -1 else encoder.n_threads
     most_tokens = even_batch_size(sum(costs), encoder.tokens_per_batch, n_threads)
     most_texts = len(positions) if batch_size == "auto" else batch_size
     batches, n_tokens = [[]], 0

@@ -28,8 +28,8 @@ def plan_batches(n_items, batch_size, most, n_threads):
         "auto" gives a size of at most `most` with which all threads get equally many batches.
     most : int
         The largest size that "auto" may give.
-    n_threads : int or None
-        How many threads may run the model at once. None means one for each free core.
+    n_threads : int
+        How many threads may run the model at once; -1 means one for each free core.
 
     Returns
     -------
@@ -45,7 +45,8 @@ def plan_batches(n_items, batch_size, most, n_threads):
     >>> plan_batches(1, "auto", most=20, n_threads=2)
     (1, 1)
     """
-    n_threads = n_threads or free_cores()
+    if n_threads == -1:
+        n_threads = free_cores()
     if batch_size == "auto":
         batch_size = even_batch_size(n_items, most, n_threads)
     return batch_size, min(n_threads, -(-n_items // batch_size))

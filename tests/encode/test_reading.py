@@ -243,8 +243,7 @@ def test_without_torchvision_pillow_decodes(monkeypatch):
     check_alike(jpeg())
 
 
-@pytest.mark.parametrize("processor", ["no AVX2"])
-def test_on_processors_without_avx2_everything_is_exact(processor, monkeypatch):
+def test_on_processors_without_avx2_everything_is_exact(monkeypatch):
     monkeypatch.setattr(reading, "can_resize_fast", lambda size, config: False)
     for item in (jpeg(), picture().astype(np.uint8), Image.fromarray(picture().astype(np.uint8))):
         exact, fast = both(item)

@@ -107,7 +107,7 @@ def test_map_in_threads_returns_results_in_order():
 def test_a_plan_has_no_more_threads_than_batches():
     assert plan_batches(5, 10, most=64, n_threads=4) == (10, 1)
     assert plan_batches(25, 10, most=64, n_threads=4) == (10, 3)
-    assert plan_batches(100, "auto", most=64, n_threads=None)[1] == torch.get_num_threads()
+    assert plan_batches(100, "auto", most=64, n_threads=-1)[1] == torch.get_num_threads()
 
 
 @given(st.integers(1, 10_000), st.integers(1, 300), st.integers(1, 70))

@@ -9,11 +9,13 @@ from skclip.encode.cache.keys import key_of, key_prefix
 # few, so that processes that embed the same items share the work
 ITEMS_PER_CLAIM = 32
 ITEMS_PER_LOOKUP = 1024
+# the items of the next pass are identified when those of one are done
+ITEMS_PER_PASS = 16_384
 SECONDS_BETWEEN_LOOKUPS = 0.05
 
 
-def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
-    """Yield the vectors of all items: first those that are stored, then those that are computed.
+def stored_or_computed(store, encoder, kind, n_items, contents_of, compute, batch_size):
+    """Yield the vectors of all items: those that are stored, and those that are computed.
 
     Parameters
     ----------
@@ -21,8 +23,10 @@ def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
     encoder : Encoder
     kind : tuple of str
         What else the vectors depend on: ("image", features) or ("text",).
-    contents : list of bytes or None
-        What identifies each item; None for one that is computed without being stored.
+    n_items : int
+    contents_of : callable
+        From a range of positions to what identifies each of these items: bytes, or None for one
+        that is computed without being stored.
     compute : callable
         From an iterator of batches (lists of positions) to a generator of results, which have the
         form of what is yielded here.
@@ -32,7 +36,7 @@ def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
     Yields
     ------
     positions : list of int
-        Positions in `contents`; each is yielded once, here or in `causes`.
+        Each is yielded once, here or in `causes`.
     vectors : ndarray of shape (n_positions, d) or None
         None without positions.
     causes : dict of int to str
@@ -44,26 +48,50 @@ def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
     another process or thread has claimed are looked up again after everything else is done. So each
     item is computed once, and no process waits while it holds claims that others wait for.
     """
-    keys = _keys(encoder, kind, contents)
+    prefix = key_prefix(encoder.fingerprint, encoder.variant, *kind)
     with store.session() as session:
-        waiting = range(len(keys))
-        while waiting:
-            missing = []
-            for positions in _parts(waiting, ITEMS_PER_LOOKUP):
-                known = [p for p in positions if keys[p] is not None]
-                found, vectors = session.get([keys[p] for p in known])
-                found = [known[i] for i in found]
-                if found:
-                    yield found, vectors, {}
-                missing += sorted({*positions}.difference(found))
-            claims = _Claims(session, keys, missing)
-            with closing(compute(claims.batches(batch_size))) as results:
-                for positions, vectors, causes in results:
-                    _store(session, keys, positions, vectors, causes)
-                    yield positions, vectors, causes
-            if len(claims.taken_by_others) == len(waiting):
+        others = {}
+        for positions in _parts(range(n_items), ITEMS_PER_PASS):
+            contents = zip(positions, contents_of(positions), strict=True)
+            keys = {p: None if c is None else key_of(prefix, c) for p, c in contents}
+            others |= yield from _one_pass(session, keys, compute, batch_size)
+        while others:
+            n_before = len(others)
+            others = yield from _one_pass(session, others, compute, batch_size)
+            if len(others) == n_before:
                 time.sleep(SECONDS_BETWEEN_LOOKUPS)
-            waiting = claims.taken_by_others
+
+
+def _one_pass(session, keys, compute, batch_size):
+    """Look items up and compute those that are missing and not claimed by others.
+
+    Parameters
+    ----------
+    session : DiskSession or _MemorySession
+    keys : dict of int to (bytes or None)
+        The items by their positions.
+    compute, batch_size
+        As for `stored_or_computed`, which also says what is yielded.
+
+    Returns
+    -------
+    others : dict of int to bytes
+        Those of `keys` that another process or thread computes.
+    """
+    missing = []
+    for positions in _parts(list(keys), ITEMS_PER_LOOKUP):
+        known = [p for p in positions if keys[p] is not None]
+        found, vectors = session.get([keys[p] for p in known])
+        found = [known[i] for i in found]
+        if found:
+            yield found, vectors, {}
+        missing += sorted({*positions}.difference(found))
+    claims = _Claims(session, keys, missing)
+    with closing(compute(claims.batches(batch_size))) as results:
+        for positions, vectors, causes in results:
+            _store(session, keys, positions, vectors, causes)
+            yield positions, vectors, causes
+    return {p: keys[p] for p in claims.taken_by_others}
 
 
 class _Claims:
@@ -72,7 +100,7 @@ class _Claims:
     Parameters
     ----------
     session : DiskSession or _MemorySession
-    keys : list of bytes or None
+    keys : dict of int to (bytes or None)
         An item without a key needs no claim.
     positions : list of int
         The items to be computed.
@@ -107,12 +135,6 @@ class _Claims:
         lost = set(keyed).difference(compress(keyed, granted))
         self.taken_by_others += sorted(lost)
         return [p for p in positions if p not in lost]
-
-
-def _keys(encoder, kind, contents):
-    """Return the key of each item, None for one without a content."""
-    prefix = key_prefix(encoder.fingerprint, encoder.variant, *kind)
-    return [None if content is None else key_of(prefix, content) for content in contents]
 
 
 def _store(session, keys, positions, vectors, causes):

@@ -27,7 +27,7 @@ def store_for(encoder, cache):
         If there is a store, and the encoder has no fingerprint to identify its embeddings.
     """
     store = resolve_cache(cache)
-    if store is not None and encoder.fingerprint is None:
+    if store is not None and not isinstance(encoder.fingerprint, str):
         raise ValueError(
             f"cache={cache!r} needs a model with a fingerprint (a str), and this one has none; "
             "leave cache=None, or give the encoder a fingerprint that changes whenever its vectors "
