@@ -37,10 +37,10 @@ class Tokenizer:
         Pairs of symbols to merge, in the order in which they were learned.
     context_length : int, default=77
         Largest number of tokens of one text, including the start and end token.
-    start_token : str, default="<|startoftext|>"
-        The start token as it is spelled in the vocabulary.
-    end_token : str, default="<|endoftext|>"
-        The end token as it is spelled in the vocabulary.
+    start_token : str
+        The start token as it is spelled in the vocabulary, by default ``"<|startoftext|>"``.
+    end_token : str
+        The end token as it is spelled in the vocabulary, by default ``"<|endoftext|>"``.
 
     Raises
     ------
@@ -115,10 +115,10 @@ class Tokenizer:
         ----------
         merges : list of tuple (str, str)
             Pairs of symbols to merge, in the order in which they were learned.
-        start_token : str, default="<|startoftext|>"
-            Spelling of the start token.
-        end_token : str, default="<|endoftext|>"
-            Spelling of the end token, which gets the highest id.
+        start_token : str
+            Spelling of the start token, by default ``"<|startoftext|>"``.
+        end_token : str
+            Spelling of the end token, which gets the highest id, by default ``"<|endoftext|>"``.
         **kwargs : dict
             Other parameters of `Tokenizer`, such as ``context_length``.
 
