@@ -10,6 +10,7 @@ import os
 import reprlib
 import stat
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -155,13 +156,15 @@ class PathItem(ImageItem):
 class BytesItem(ImageItem):
     """The content of an image file."""
 
-    __slots__ = ("data",)
-
     def __init__(self, given, data):
         self.given = given
         self.data = data
 
     def key(self):
+        return self._key
+
+    @cached_property
+    def _key(self):
         return "bytes", hashlib.blake2b(bytes(self.data)).digest()
 
     def content(self, hash_files=False):
@@ -197,9 +200,11 @@ class PictureItem(ImageItem):
 class ArrayItem(ImageItem):
     """Pixels in an array, or in a tensor whose first axis is the channels."""
 
-    __slots__ = ()
-
     def key(self):
+        return self._key
+
+    @cached_property
+    def _key(self):
         if not is_numeric_array(self.given):
             return None
         pixels = to_numpy(self.given)
