@@ -138,7 +138,7 @@ def identify(source):
         file; for a hub model its id.
     """
     path = _local_path(source)
-    if path is None:
+    if path is None:  # a name on the hub
         return (str(source),)
     directory = path if path.is_dir() else path.parent
     files = [entry for entry in directory.iterdir() if entry.is_file()] if path.is_dir() else [path]

@@ -160,8 +160,9 @@ def embed_readable_images(
     batch_size, n_threads = plan_batches(
         len(items), batch_size, encoder.images_per_batch, encoder.n_threads
     )
-    # from here on, an item is identified by its position in `items`
-    compute = partial(
+    # From here on, an item is identified by its position in `items`. A batch of positions becomes
+    # vectors in two steps, each in threads of its own.
+    embed_batches = partial(
         read_and_compute,
         read=partial(read_item, items, encoder.prepare_image),
         compute=partial(_encode_batch, encoder, features, first_rows),
@@ -169,34 +170,33 @@ def embed_readable_images(
         n_threads=n_threads,
     )
     if store is None:
-        results = compute(_parts(range(len(items)), batch_size))
+        results = embed_batches(_parts(range(len(items)), batch_size))
     else:
         contents = partial(_contents_of, items, store.hash_files, n_jobs)
         kind = ("image", features)
         results = stored_or_computed(
-            store, encoder, kind, len(items), contents, compute, batch_size
+            store, encoder, kind, len(items), contents, embed_batches, batch_size
         )
 
-    matrix, cause_of = None, {}
-    rows_of_item = np.bincount(item_of)
+    matrix, causes = None, {}
+    n_rows_of_item = np.bincount(item_of)
     with closing(results):
-        for positions, vectors, unreadable in results:
-            if unreadable and stop_at_error:
-                position = min(unreadable)
-                raise ImageReadError(int(first_rows[position]), unreadable[position])
-            cause_of |= unreadable
+        for positions, vectors, failed in results:
+            if failed and stop_at_error:
+                first = min(failed)
+                raise ImageReadError(int(first_rows[first]), failed[first])
+            causes |= failed
             if positions:
                 if matrix is None:
                     matrix = np.full((len(items), vectors.shape[1]), np.nan, np.float32)
                 matrix[positions] = vectors
-            advance(int(rows_of_item[[*positions, *unreadable]].sum()))
+            advance(int(n_rows_of_item[[*positions, *failed]].sum()))
     if matrix is None:
         matrix = np.full((len(items), embedding_width(encoder, features)), np.nan, np.float32)
-    causes = {}
-    if cause_of:
-        causes = {row: cause_of[i] for row, i in enumerate(item_of) if i in cause_of}
-    # without duplicates, the rows of `matrix` are the rows of the result
-    return (matrix if len(items) == len(images) else matrix[item_of]), causes
+    if len(items) == len(images):  # no duplicates: the items are the rows
+        return matrix, causes
+    causes = {row: causes[i] for row, i in enumerate(item_of) if i in causes}
+    return matrix[item_of], causes
 
 
 def embedding_width(encoder, features="projected"):
@@ -238,7 +238,7 @@ def _parts(positions, size):
     return (positions[start : start + size] for start in range(0, len(positions), size))
 
 
-def _encode_batch(encoder, features, first_rows, positions, read):
+def _encode_batch(encoder, features, first_rows, positions, images):
     """Embed the items of one batch that could be read.
 
     Parameters
@@ -249,7 +249,7 @@ def _encode_batch(encoder, features, first_rows, positions, read):
         The row of each item, for messages.
     positions : sequence of int
         The items of the batch.
-    read : list of ReadImage
+    images : list of ReadImage
         One for each position.
 
     Returns
@@ -261,13 +261,14 @@ def _encode_batch(encoder, features, first_rows, positions, read):
     causes : dict of int to str
         For the position of each other item, why it could not be read.
     """
-    causes = {p: image.cause for p, image in zip(positions, read, strict=True) if image.cause}
+    causes = {p: image.cause for p, image in zip(positions, images, strict=True) if image.cause}
     positions = [p for p in positions if p not in causes]
     if not positions:
         return [], None, causes
-    prepared = [image.prepared for image in read if not image.cause]
+    prepared = [image.prepared for image in images if not image.cause]
     vectors = encoder.encode_prepared_images(prepared, features)
-    return positions, as_vectors(vectors, "image in row", first_rows[positions].tolist()), causes
+    rows = first_rows[positions].tolist()
+    return positions, as_vectors(vectors, "image in row", rows), causes
 
 
 def _contents_of(items, hash_files, n_jobs, positions):

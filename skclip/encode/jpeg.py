@@ -41,7 +41,7 @@ def decode_jpeg(opened):
     file.seek(0)
     content = bytearray(file.read())  # writable, as torch.frombuffer requires
     file.seek(position)
-    if _jpeg_kind(image, content) not in _jpeg_kinds():
+    if _process_of(image, content) not in _processes_decoded_alike():
         return None
     pixels = _decode(content)
     if pixels is None or pixels.shape[1::-1] != image.size:
@@ -49,14 +49,14 @@ def decode_jpeg(opened):
     return pixels
 
 
-def _jpeg_kind(image, content):
+def _process_of(image, content):
     """Return the marker of a file's JPEG process (baseline and so on), None for unusual files."""
     components = [component[:3] for component in image.layer]
     samplings = tuple((horizontal, vertical) for _, horizontal, vertical in components)
     if not (image.mode == "L" or (image.mode == "RGB" and samplings in _SAMPLINGS)):
         return None
-    # the frame header that Pillow has read; its marker is the byte before. It begins with its
-    # length, the bits per sample, height, width and number of components.
+    # Pillow has read the frame header. It begins with its length, the bits per sample, the height,
+    # the width and the number of components; the marker is the byte before it.
     n, (width, height) = len(components), image.size
     start = content.find(struct.pack(">HBHHB", 8 + 3 * n, 8, height, width, n))
     return content[start - 1] if start > 0 else None
@@ -72,12 +72,12 @@ def _decode(content):
 
 
 @cache
-def _jpeg_kinds():
+def _processes_decoded_alike():
     """Return the markers of the JPEG processes that torchvision decodes to the pixels of Pillow.
 
     torchvision and Pillow contain different versions of libjpeg, so two samples are decoded with
-    both. If a progressive file without its last scans gives different pixels, damaged progressive
-    files may too, and progressive files are left to Pillow.
+    both. One is a progressive file that lacks its last scans: where that gives different pixels,
+    other damaged files may too, and all progressive files are left to Pillow.
     """
     if jpeg_operator() is None:
         return ()

@@ -20,11 +20,8 @@ _STORED = {
     8: (True, False, True),
 }
 
-_FILTERS = {
-    # name: (Pillow's filter, its radius in output pixels)
-    "bicubic": (Image.Resampling.BICUBIC, 2),
-    "bilinear": (Image.Resampling.BILINEAR, 1),
-}
+_PILLOW_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_FILTER_RADII = {"bicubic": 2, "bilinear": 1}  # in pixels of the result
 
 # if a picture shrinks by less than this factor, rounding errors of torch's two passes may add up
 _MIN_SCALE = 2
@@ -71,7 +68,7 @@ def resize_and_crop(image, config):
     (224, 224, 3)
     """
     size = config.image_size
-    resample, _ = _FILTERS[config.interpolation]
+    resample = _PILLOW_FILTERS[config.interpolation]
     if config.resize_mode == "squash":
         return np.asarray(image.resize((size, size), resample))
 
@@ -112,7 +109,7 @@ def can_resize_fast(size, config):
     return (
         width * height <= _MAX_RESIZED_PIXELS
         and torch.backends.cpu.get_cpu_capability().startswith("AVX")
-        and _vertical_first() is not None
+        and _rule_of_pillow() is not None
     )
 
 
@@ -160,10 +157,13 @@ def resize_and_crop_fast(pixels, config, *, orientation=1):
     """
     transposed, *mirrored = _STORED.get(orientation, _STORED[1])
     size, n_rows = config.image_size, pixels.shape[0]
+    # (width, height) of the upright picture
     upright = pixels.shape[:2] if transposed else pixels.shape[1::-1]
     resized, starts = _resized_and_starts(upright, config)
+    vertical_first = _rule_of_pillow()(upright, resized)
+    # the vertical axis of a transposed picture lies along the columns of the array
+    rows_first = not vertical_first if transposed else vertical_first
     # from here on, sizes are (height, width) of the stored array
-    rows_first = transposed != _vertical_first()(upright, resized)
     if not transposed:
         resized, starts = resized[::-1], starts[::-1]
     starts = [
@@ -171,12 +171,12 @@ def resize_and_crop_fast(pixels, config, *, orientation=1):
         for length, start, mirror in zip(resized, starts, mirrored, strict=True)
     ]
     resize = partial(_resize_axis, resized=resized, starts=starts, config=config)
-    scales = [length / new for length, new in zip(pixels.shape, resized, strict=False)]
+    scales = [length / new for length, new in zip(pixels.shape[:2], resized, strict=True)]
     exactly = 1 not in scales and min(scales) < _MIN_SCALE
     if rows_first:
         pixels = resize(resize(pixels, 0, exactly=exactly), 1)
     else:
-        # rows that the crop does not depend on are not resized; leaving them out costs nothing
+        # only the rows on which the crop depends are resized; the second pass reads no others
         first, last = _needed_range(n_rows, resized[0], starts[0], config)
         part = resize(pixels[first:last], 1, exactly=exactly)
         pixels = np.empty((n_rows, size, 3), np.uint8)
@@ -204,7 +204,7 @@ def _needed_range(length, resized_length, start, config):
     """Return the range (start, stop) of the `length` pixels on which the crop depends."""
     scale = length / resized_length
     # the radius of the filter, and one pixel for rounding
-    margin = math.ceil(_FILTERS[config.interpolation][1] * max(scale, 1)) + 1
+    margin = math.ceil(_FILTER_RADII[config.interpolation] * max(scale, 1)) + 1
     first = math.floor(start * scale) - margin
     last = math.ceil((start + config.image_size) * scale) + margin
     return max(0, first), min(length, last)
@@ -227,7 +227,7 @@ def _resize_axis(pixels, axis, *, resized, starts, config, exactly=False):
         shape = list(pixels.shape[:2])
         shape[axis] = resized[axis]
         if exactly:
-            resample, _ = _FILTERS[config.interpolation]
+            resample = _PILLOW_FILTERS[config.interpolation]
             pixels = np.asarray(Image.fromarray(pixels).resize(shape[::-1], resample))
         else:
             # torch is fast only where the three colors of a pixel are next to each other in memory
@@ -242,13 +242,13 @@ def _resize_axis(pixels, axis, *, resized, starts, config, exactly=False):
 
 
 @cache
-def _vertical_first():
+def _rule_of_pillow():
     """Find out for which sizes the installed version of Pillow does the vertical pass first.
 
     Returns
     -------
-    rule : function or None
-        From the sizes (width, height) before and after resizing to bool. None if no known rule
+    rule : `_never`, `_where_height_shrinks_most` or None
+        From the sizes (width, height) before and after resizing to bool. None if neither rule
         explains what Pillow does with a few pictures.
     """
     sizes = [(40, 60), (40, 61), (20, 30), (20, 30), (60, 40)]

@@ -74,16 +74,16 @@ def even_batch_size(n_items, most, n_threads):
 
 
 def read_and_compute(batches, read, compute, *, n_jobs, n_threads):
-    """Yield ``compute(batch, [read(item) for item in batch])`` for each batch, in order.
+    """Yield ``compute(batch, [read(position) for position in batch])`` for each batch, in order.
 
-    While the model computes, the items of the next few batches are read.
+    While the model computes, the next few batches are read.
 
     Parameters
     ----------
     batches : iterable of sequence
-        Batches of items. The next one is taken, in the caller's thread, when it is needed.
+        Batches of positions. The next one is taken, in the caller's thread, when it is needed.
     read : callable
-        From an item to what `compute` takes. Runs in reading threads.
+        From a position to what is read there. Runs in reading threads.
     compute : callable
         From a batch and the list of what was read to a result. Runs in `n_threads` threads.
     n_jobs : int or None
@@ -96,15 +96,14 @@ def read_and_compute(batches, read, compute, *, n_jobs, n_threads):
         yield from compute_in_order(compute, read_batches, n_threads)
 
 
-def compute_in_order(function, batches, n_threads):
-    """Yield ``function(*batch)`` for each batch, in order, computed in several threads.
+def compute_in_order(function, arguments, n_threads):
+    """Yield ``function(*args)`` for each args of `arguments`, in order, from several threads.
 
     Parameters
     ----------
     function : callable
-    batches : iterable of tuple
-        Arguments of `function`. The next ones are taken, in the caller's thread, when a thread
-        needs them.
+    arguments : iterable of tuple
+        The next ones are taken, in the caller's thread, when a thread needs them.
     n_threads : int
         With 1, the caller's thread computes. With more, each thread uses one core.
 
@@ -115,13 +114,13 @@ def compute_in_order(function, batches, n_threads):
     thread occupies.
     """
     if n_threads == 1:
-        for batch in batches:
-            yield function(*batch)
+        for args in arguments:
+            yield function(*args)
         return
     with _threads(n_threads, "skclip-compute", initializer=_use_one_core) as pool:
         waiting = deque()
-        for batch in batches:
-            waiting.append(pool.submit(function, *batch))
+        for args in arguments:
+            waiting.append(pool.submit(function, *args))
             if len(waiting) > n_threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -146,7 +145,7 @@ def _read_ahead(pool, read, batches, n_ahead):
     """Yield (batch, results of `read`) for each batch; at most `n_ahead` batches are read ahead."""
     waiting = deque()
     for batch in batches:
-        waiting.append((batch, [pool.submit(read, item) for item in batch]))
+        waiting.append((batch, [pool.submit(read, position) for position in batch]))
         if len(waiting) > n_ahead:
             yield _finished(*waiting.popleft())
     while waiting:

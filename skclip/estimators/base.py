@@ -36,7 +36,7 @@ class EncoderMixin:
         return encoder
 
     def _load_fitted(self):
-        """Return the encoder, after `fit` only if it is the one that `fit` loaded.
+        """Return the encoder; once fitted, check that the model is still the same.
 
         Raises
         ------

@@ -54,7 +54,7 @@ def as_column(X, *, name, items):
         if shape[1] != 1:
             raise ValueError(_several_columns(X, shape, name, items))
         X = X.iloc[:, 0] if hasattr(X, "iloc") else X[:, 0]
-    # of pandas and polars: a Series of pandas is indexed by label, but a list by position
+    # a Series of pandas or polars; that of pandas is indexed by label, a list by position
     return X.to_list() if hasattr(X, "to_list") else X
 
 

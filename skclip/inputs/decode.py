@@ -141,10 +141,10 @@ def open_stream(stream):
     Unreadable
         If it is empty, not an image that Pillow can read, or has too many pixels.
     """
-    stream = WatchedStream(stream)
-    picture = _identify(stream)
+    watched = WatchedStream(stream)
+    picture = _identify(watched)
     _check_pixel_count(picture.size)
-    return OpenedImage(picture, stream)
+    return OpenedImage(picture, watched)
 
 
 def picture_to_rgb(image, stream=None):

@@ -149,8 +149,10 @@ class PathItem(ImageItem):
         numbers = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
         return _packed("file", os.fsencode(os.path.abspath(self.path)), numbers)
 
+    @contextmanager
     def open(self):
-        return open_file(self.path)
+        with open_file(self.path) as opened:
+            yield opened
 
 
 class BytesItem(ImageItem):

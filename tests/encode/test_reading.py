@@ -22,7 +22,7 @@ from skclip.model.config import PreprocessConfig
 CONFIG = PreprocessConfig(image_size=32)
 
 needs_fast_decoding = pytest.mark.skipif(
-    not (can_resize_fast((640, 480), CONFIG) and jpeg_module._jpeg_kinds()),
+    not (can_resize_fast((640, 480), CONFIG) and jpeg_module._processes_decoded_alike()),
     reason="no AVX2, or torchvision has no JPEG decoder like Pillow's",
 )
 
@@ -75,7 +75,7 @@ def decoded(monkeypatch):
         successes.append(pixels is not None)
         return pixels
 
-    jpeg_module._jpeg_kinds()
+    jpeg_module._processes_decoded_alike()
     monkeypatch.setattr(jpeg_module, "_decode", decode)
     return successes
 
@@ -151,7 +151,7 @@ def test_ordinary_jpeg_files_are_decoded_to_the_same_pixels(subsampling, progres
         np.testing.assert_array_equal(actual, expected)
         del decoded[:]
         check_alike(content)
-        kinds = jpeg_module._jpeg_kinds()
+        kinds = jpeg_module._processes_decoded_alike()
         assert decoded == [True] or (progressive and jpeg_module._PROGRESSIVE not in kinds)
 
 
@@ -238,8 +238,8 @@ def test_without_torchvision_pillow_decodes(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     assert jpeg_module.jpeg_operator.__wrapped__() is None
     monkeypatch.setattr(jpeg_module, "jpeg_operator", lambda: None)
-    assert jpeg_module._jpeg_kinds.__wrapped__() == ()
-    monkeypatch.setattr(jpeg_module, "_jpeg_kinds", lambda: ())
+    assert jpeg_module._processes_decoded_alike.__wrapped__() == ()
+    monkeypatch.setattr(jpeg_module, "_processes_decoded_alike", lambda: ())
     check_alike(jpeg())
 
 
@@ -253,10 +253,10 @@ def test_on_processors_without_avx2_everything_is_exact(monkeypatch):
 def test_decoders_that_differ_are_not_used(monkeypatch):
     monkeypatch.setattr(jpeg_module, "jpeg_operator", lambda: "any")
     monkeypatch.setattr(jpeg_module, "_decoded_alike", lambda content: False)
-    assert jpeg_module._jpeg_kinds.__wrapped__() == ()
+    assert jpeg_module._processes_decoded_alike.__wrapped__() == ()
     outcomes = iter([True, False])
     monkeypatch.setattr(jpeg_module, "_decoded_alike", lambda content: next(outcomes))
-    assert jpeg_module._PROGRESSIVE not in jpeg_module._jpeg_kinds.__wrapped__()
+    assert jpeg_module._PROGRESSIVE not in jpeg_module._processes_decoded_alike.__wrapped__()
 
 
 def test_reading_in_a_thread_starts_no_threads_and_does_not_import_torchvision(tmp_path):

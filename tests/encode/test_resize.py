@@ -234,13 +234,13 @@ def test_very_long_pictures_and_processors_without_avx_are_left_to_pillow(monkey
 
 
 def test_an_unknown_order_of_passes_is_left_to_pillow(monkeypatch):
-    monkeypatch.setattr(resize, "_vertical_first", lambda: None)
+    monkeypatch.setattr(resize, "_rule_of_pillow", lambda: None)
     assert not can_resize_fast((640, 480), PreprocessConfig())
 
 
 def test_the_order_of_passes_of_the_installed_pillow_is_known():
     """If it were unknown, all resizing would be done by Pillow, and be slow."""
-    assert resize._vertical_first() is not None
+    assert resize._rule_of_pillow() is not None
 
 
 @pytest.mark.parametrize("rule", [resize._never, resize._where_height_shrinks_most])
@@ -253,9 +253,9 @@ def test_the_order_of_passes_is_found_out(rule, monkeypatch):
         return original(original(self, between, resample), size, resample)
 
     monkeypatch.setattr(Image.Image, "resize", in_two_passes)
-    assert resize._vertical_first.__wrapped__() is rule
+    assert resize._rule_of_pillow.__wrapped__() is rule
     monkeypatch.setattr(Image.Image, "resize", lambda self, size, _: Image.new("RGB", size))
-    assert resize._vertical_first.__wrapped__() is None
+    assert resize._rule_of_pillow.__wrapped__() is None
 
 
 @pytest.mark.parametrize("layout", ["channels last", "channels first"])
