@@ -35,7 +35,8 @@ from torchvision import transforms
 
 import skclip
 from skclip.checkpoints.load import load_checkpoint
-from skclip.encode.threads import compute_in_order, plan_batches
+from skclip.encode.batches import plan_batches
+from skclip.encode.threads import compute_in_order
 
 ALONE = "skclip's matrix products alone, by torch's linear"
 MATRIX_FLOPS = 5e10  # per measurement: long compared with the noise, short compared with a run

@@ -1,11 +1,14 @@
 """Encoders that wrap the models of other libraries."""
 
+from functools import partial
+
 import torch
 
 from skclip.encode.module_fingerprint import (
     SAMPLE_TEXTS,
     ModuleFingerprint,
     digest_of,
+    digest_of_outputs,
     sample_pictures,
 )
 from skclip.encode.protocol import Encoder, check_pictures
@@ -31,7 +34,7 @@ class OpenCLIPEncoder(Encoder):
         Where the weights are.
     logit_scale : float
         The factor on cosine similarities.
-    fingerprint : str
+    fingerprint : str or None
         Changes with the weights, and with what `image_transform` and `tokenizer` return for a few
         sample pictures and texts. So embeddings can be stored with ``cache``, and those from before
         the model was trained further are not used afterwards.
@@ -78,10 +81,10 @@ class OpenCLIPEncoder(Encoder):
 
     @property
     def fingerprint(self):
-        return digest_of(
+        return _joint_fingerprint(
             self._weights.hexdigest(),
-            [self.image_transform(picture) for picture in sample_pictures()],
-            self.tokenizer(list(SAMPLE_TEXTS)),
+            digest_of_outputs(self.image_transform, sample_pictures()),
+            digest_of_outputs(self.tokenizer, [[text] for text in SAMPLE_TEXTS]),
         )
 
     @torch.inference_mode()
@@ -168,13 +171,12 @@ class SentenceTransformerEncoder(Encoder):
     @property
     def fingerprint(self):
         text_model = self._model_of_texts
-        return digest_of(
+        return _joint_fingerprint(
             self._weights.hexdigest(),
-            _preprocessed(self.model, sample_pictures()),
-            _preprocessed(text_model, list(SAMPLE_TEXTS)),
+            digest_of_outputs(partial(_preprocessed, self.model), [[p] for p in sample_pictures()]),
+            digest_of_outputs(partial(_preprocessed, text_model), [[t] for t in SAMPLE_TEXTS]),
             # the settings that change what `encode` returns
-            [text_model.prompts, text_model.default_prompt_name],
-            [model.truncate_dim for model in (self.model, text_model)],
+            digest_of_outputs(_settings_of, [self.model, text_model]),
         )
 
     @property
@@ -213,7 +215,15 @@ class SentenceTransformerEncoder(Encoder):
         return self
 
 
+def _joint_fingerprint(*digests):
+    return None if None in digests else digest_of(*digests)
+
+
 def _preprocessed(model, inputs):
-    # before version 5 of sentence-transformers, `tokenize` prepares pictures too
+    # versions before 5 of sentence-transformers have `tokenize` only, for pictures too
     preprocess = getattr(model, "preprocess", None) or model.tokenize
     return dict(preprocess(inputs))
+
+
+def _settings_of(model):
+    return [model.prompts, model.default_prompt_name, model.truncate_dim]

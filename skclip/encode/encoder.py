@@ -18,7 +18,9 @@ from skclip.encode.devices import resolve_device, resolve_dtype
 from skclip.encode.preprocess import normalize
 from skclip.encode.protocol import Encoder, check_fingerprint, check_pictures, is_encoder
 from skclip.encode.reading import read_pixels
-from skclip.inputs.items import as_item
+from skclip.exceptions import ImageReadError
+from skclip.inputs.items import ImageUnreadableError, as_item
+from skclip.inputs.texts import as_texts
 from skclip.model.inference import (
     InferenceTextTransformer,
     WeightFormat,
@@ -129,7 +131,12 @@ class CLIPEncoder(Encoder):
         ndarray of shape (n_images, embed_dim), float32
             Not normalized.
         """
-        pixels = [self.prepare_image(as_item(image)) for image in check_pictures(images)]
+        pixels = []
+        for position, image in enumerate(check_pictures(images)):
+            try:
+                pixels.append(self.prepare_image(as_item(image)))
+            except ImageUnreadableError as error:
+                raise ImageReadError(position, str(error)) from error
         return self.encode_prepared_images(pixels)
 
     def encode_texts(self, texts):
@@ -145,7 +152,7 @@ class CLIPEncoder(Encoder):
         ndarray of shape (n_texts, embed_dim), float32
             Not normalized.
         """
-        return self.encode_prepared_texts(self.prepare_texts(texts))
+        return self.encode_prepared_texts(self.prepare_texts(as_texts(texts, name="texts")))
 
     @torch.inference_mode()
     def encode_prepared_images(self, prepared, features="projected"):

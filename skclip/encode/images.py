@@ -12,16 +12,19 @@ from numbers import Integral
 import numpy as np
 from tqdm.auto import tqdm
 
+from skclip.encode.batches import parts_of, plan_batches
 from skclip.encode.cache.lookup import stored_or_computed
 from skclip.encode.cache.resolve import store_for
 from skclip.encode.protocol import as_encoder
 from skclip.encode.reading import read_item
-from skclip.encode.threads import map_in_threads, plan_batches, read_and_compute
+from skclip.encode.threads import map_in_threads, one_ahead, read_and_compute
 from skclip.encode.vectors import as_vectors, normalize_rows
 from skclip.exceptions import ImageReadError, MissingImageWarning
 from skclip.inputs.images import as_images
 from skclip.inputs.items import contents_of, distinct_items
 
+# those that are looked up together; what identifies the next ones is read meanwhile
+_ITEMS_PER_LOOKUP = 4096
 _CONTENTS_PER_TASK = 32
 
 
@@ -165,18 +168,14 @@ def embed_readable_images(
     embed_batches = partial(
         read_and_compute,
         read=partial(read_item, items, encoder.prepare_image),
-        compute=partial(_encode_batch, encoder, features, first_rows),
+        compute=partial(_encode_batch, encoder, features, first_rows, stop_at_error),
         n_jobs=n_jobs,
         n_threads=n_threads,
     )
     if store is None:
-        results = embed_batches(_parts(range(len(items)), batch_size))
+        results = embed_batches(parts_of(range(len(items)), batch_size))
     else:
-        contents = partial(_contents_of, items, store.hash_files, n_jobs)
-        kind = ("image", features)
-        results = stored_or_computed(
-            store, encoder, kind, len(items), contents, embed_batches, batch_size
-        )
+        results = _with_store(store, encoder, features, items, n_jobs, embed_batches, batch_size)
 
     matrix, causes = None, {}
     n_rows_of_item = np.bincount(item_of)
@@ -195,7 +194,8 @@ def embed_readable_images(
         matrix = np.full((len(items), embedding_width(encoder, features)), np.nan, np.float32)
     if len(items) == len(images):  # no duplicates: the items are the rows
         return matrix, causes
-    causes = {row: causes[i] for row, i in enumerate(item_of) if i in causes}
+    if causes:
+        causes = {row: causes[i] for row, i in enumerate(item_of) if i in causes}
     return matrix[item_of], causes
 
 
@@ -234,11 +234,7 @@ def _check_features(encoder, features):
         )
 
 
-def _parts(positions, size):
-    return (positions[start : start + size] for start in range(0, len(positions), size))
-
-
-def _encode_batch(encoder, features, first_rows, positions, images):
+def _encode_batch(encoder, features, first_rows, stop_at_error, positions, images):
     """Embed the items of one batch that could be read.
 
     Parameters
@@ -247,6 +243,8 @@ def _encode_batch(encoder, features, first_rows, positions, images):
     features : str
     first_rows : ndarray of shape (n_items,), int
         The row of each item, for messages.
+    stop_at_error : bool
+        Whether a batch with an unreadable image is not worth embedding.
     positions : sequence of int
         The items of the batch.
     images : list of ReadImage
@@ -263,7 +261,7 @@ def _encode_batch(encoder, features, first_rows, positions, images):
     """
     causes = {p: image.cause for p, image in zip(positions, images, strict=True) if image.cause}
     positions = [p for p in positions if p not in causes]
-    if not positions:
+    if not positions or (causes and stop_at_error):
         return [], None, causes
     prepared = [image.prepared for image in images if not image.cause]
     vectors = encoder.encode_prepared_images(prepared, features)
@@ -271,8 +269,19 @@ def _encode_batch(encoder, features, first_rows, positions, images):
     return positions, as_vectors(vectors, "image in row", rows), causes
 
 
+def _with_store(store, encoder, features, items, n_jobs, embed_batches, batch_size):
+    """Yield the results of `stored_or_computed`; read ahead what identifies the items."""
+    # a store that somebody else wrote may lack the attribute
+    hash_files = getattr(store, "hash_files", False)
+    read_contents = partial(_contents_of, items, hash_files, n_jobs)
+    parts = parts_of(range(len(items)), _ITEMS_PER_LOOKUP)
+    with closing(one_ahead(read_contents, parts)) as contents:
+        kind = ("image", features)
+        yield from stored_or_computed(store, encoder, kind, contents, embed_batches, batch_size)
+
+
 def _contents_of(items, hash_files, n_jobs, positions):
-    """Return `skclip.inputs.items.contents_of`, read in threads."""
-    parts = _parts(positions, _CONTENTS_PER_TASK)
+    """Return positions and what identifies the items there, which is read in threads."""
+    parts = parts_of(positions, _CONTENTS_PER_TASK)
     contents = map_in_threads(partial(contents_of, items, hash_files), parts, n_jobs)
-    return [content for part in contents for content in part]
+    return positions, [content for part in contents for content in part]

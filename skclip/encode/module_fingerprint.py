@@ -38,7 +38,9 @@ class ModuleFingerprint:
         self._digest = None
 
     def hexdigest(self):
-        """Return the digest as hexadecimal digits."""
+        """Return the digest as hexadecimal digits; None if a model is no torch module."""
+        if not all(isinstance(module, torch.nn.Module) for module in self.modules):
+            return None
         states = [_TensorState(tensor) for _, tensor in self._tensors()]
         known = self._states is not None and len(states) == len(self._states)
         if not known or not all(map(_TensorState.equals, states, self._states)):
@@ -98,6 +100,34 @@ def digest_of(*values):
     for value in values:
         _update(digest, value)
     return digest.hexdigest()
+
+
+def digest_of_outputs(function, samples):
+    """Return a digest of what a function returns for some samples.
+
+    Parameters
+    ----------
+    function : callable
+        Such as a preprocessing or a tokenizer.
+    samples : iterable
+
+    Returns
+    -------
+    digest : str or None
+        None if the function returns something else when it is called again, as random cropping
+        does. An exception counts as what it returns: some tokenizers refuse long texts.
+    """
+    first, second = (
+        digest_of(*(_output_or_error(function, sample) for sample in samples)) for _ in range(2)
+    )
+    return first if first == second else None
+
+
+def _output_or_error(function, sample):
+    try:
+        return function(sample)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def sample_pictures():

@@ -15,7 +15,6 @@ from skclip.exceptions import CheckpointError
 # `pooled_dim` and `tokens_per_batch` are not among them: they need the methods of an `Encoder`.
 _OPTIONAL = (
     "embed_dim",
-    "logit_scale",
     "fingerprint",
     "variant",
     "templates",
@@ -130,6 +129,11 @@ class Encoder(ABC):
         array or tensor of shape (n_images, n_features)
             Not normalized.
         """
+        if features != "projected":
+            raise ValueError(
+                f"features must be 'projected' for {type(self).__name__}, got {features!r}: with a "
+                "pooled_dim it has to define encode_prepared_images too"
+            )
         return self.encode_images(prepared)
 
     def prepare_texts(self, texts):
@@ -165,15 +169,14 @@ class _OtherEncoder(Encoder):
             value = getattr(model, name, None)
             if value is not None:
                 setattr(self, name, value)
+
+    @property
+    def logit_scale(self):
+        scale = getattr(self._model, "logit_scale", None)
+        if scale is None:
+            return Encoder.logit_scale
         # it may be a tensor that requires a gradient
-        scale = self.logit_scale
-        self.logit_scale = float(scale.detach() if hasattr(scale, "detach") else scale)
-        if not isinstance(self.fingerprint, str | None):
-            raise TypeError(
-                f"the fingerprint of {type(model).__name__} must be a str, got "
-                f"{self.fingerprint!r}; leave it out, or give it one that changes whenever the "
-                "vectors would"
-            )
+        return float(scale.detach() if hasattr(scale, "detach") else scale)
 
     def encode_images(self, images):
         return self._model.encode_images(images)
@@ -204,7 +207,7 @@ def as_encoder(model):
     Raises
     ------
     TypeError
-        If the object lacks one of the methods, or its fingerprint is not a str.
+        If the object lacks one of the methods.
 
     Examples
     --------
@@ -265,8 +268,12 @@ def check_pictures(images):
     ------
     TypeError
         If one of them is something else, or has another mode.
+    ValueError
+        If there are none.
     """
     images = list(images)
+    if not images:
+        raise ValueError("encode_images takes one batch of pictures, got none")
     for position, image in enumerate(images):
         if not isinstance(image, Image.Image) or image.mode != "RGB":
             got = getattr(image, "mode", None)

@@ -6,6 +6,7 @@ import numpy as np
 
 from skclip.encode.jpeg import decode_jpeg
 from skclip.encode.resize import can_resize_fast, resize_and_crop, resize_and_crop_fast
+from skclip.inputs.items import ImageUnreadableError
 
 
 class ReadImage(NamedTuple):
@@ -40,11 +41,10 @@ def read_item(items, prepare_image, position):
         Its cause is text, because an exception would keep its frames, and the pixels decoded in
         them, in memory.
     """
-    item = items[position]
     try:
-        return ReadImage(prepare_image(item), None)
-    except Exception as error:
-        return ReadImage(None, item.cause(error))
+        return ReadImage(prepare_image(items[position]), None)
+    except ImageUnreadableError as error:
+        return ReadImage(None, str(error))
 
 
 def read_rgb(item):
@@ -97,12 +97,21 @@ def read_pixels(item, config, *, exact=False):
     (8, 8, 3)
     """
     with item.open() as opened:
-        # a picture without pixels has no fast way; `rgb` refuses it
-        if not exact and 0 not in opened.size and can_resize_fast(opened.size, config):
-            pixels = decode_jpeg(opened) if opened.pixels is None else opened.pixels
-            if pixels is not None:
-                return resize_and_crop_fast(pixels, config, orientation=opened.orientation)
-        picture = opened.rgb()
+        pixels = None if exact else _stored_pixels(opened, config)
+        if pixels is None:
+            picture = opened.rgb()
+        else:
+            orientation = opened.orientation
+    if pixels is not None:
+        return resize_and_crop_fast(pixels, config, orientation=orientation)
     if exact or not can_resize_fast(picture.size, config):
         return resize_and_crop(picture, config)
     return resize_and_crop_fast(np.asarray(picture), config)
+
+
+def _stored_pixels(opened, config):
+    """Return the pixels as they are stored, or None where Pillow must decode or resize."""
+    # `can_resize_fast` takes no size of 0, which is an error that `rgb` raises
+    if 0 in opened.size or not can_resize_fast(opened.size, config):
+        return None
+    return decode_jpeg(opened) if opened.pixels is None else opened.pixels

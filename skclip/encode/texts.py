@@ -10,12 +10,13 @@ from functools import partial
 import numpy as np
 from tqdm.auto import tqdm
 
+from skclip.encode.batches import even_batch_size, parts_of
 from skclip.encode.cache.keys import text_content
 from skclip.encode.cache.lookup import stored_or_computed
 from skclip.encode.cache.resolve import store_for
 from skclip.encode.images import check_batch_size
 from skclip.encode.protocol import as_encoder
-from skclip.encode.threads import compute_in_order, even_batch_size, free_cores, plan_batches
+from skclip.encode.threads import compute_in_order, resolve_n_threads
 from skclip.encode.vectors import as_vectors, normalize_rows
 from skclip.inputs.texts import as_texts
 
@@ -121,10 +122,10 @@ def _embedded(encoder, texts, batch_size, cache, verbose):
     if store is None:
         results = compute([range(len(texts))])
     else:
-        contents = partial(_contents_of, texts)
-        # one batch, because texts are divided into batches once all missing ones are known
+        # one part and one batch: texts are divided into batches once all missing ones are known
+        contents = [(range(len(texts)), [text_content(text) for text in texts])]
         results = stored_or_computed(
-            store, encoder, ("text",), len(texts), contents, compute, batch_size=len(texts)
+            store, encoder, ("text",), contents, compute, batch_size=len(texts)
         )
     with (
         tqdm(total=len(texts), unit="text", disable=not verbose) as progress,
@@ -133,10 +134,6 @@ def _embedded(encoder, texts, batch_size, cache, verbose):
         for positions, vectors, _ in results:
             yield positions, vectors
             progress.update(len(positions))
-
-
-def _contents_of(texts, positions):
-    return [text_content(texts[position]) for position in positions]
 
 
 def _computed(encoder, texts, batch_size, batches):
@@ -148,9 +145,8 @@ def _computed(encoder, texts, batch_size, batches):
     prepared_of = dict(zip(positions, prepared, strict=True))
     if encoder.tokens_per_batch is None:
         size = encoder.texts_per_batch if batch_size == "auto" else batch_size
-        positions = sorted(positions, key=lambda position: len(texts[position]))
-        batches = [positions[start : start + size] for start in range(0, len(positions), size)]
-        n_threads = plan_batches(len(positions), size, size, encoder.n_threads)[1]
+        batches = [*parts_of(sorted(positions, key=lambda p: len(texts[p])), size)]
+        n_threads = min(resolve_n_threads(encoder.n_threads), len(batches))
     else:
         batches, n_threads = _batches_by_prefix(prepared_of, batch_size, encoder)
     encode = partial(_encode_batch, encoder, texts, prepared_of)
@@ -197,7 +193,7 @@ def _batches_by_prefix(tokens_of, batch_size, encoder):
         )
         costs.append(len(tokens) - shared)
         previous = tokens
-    n_threads = free_cores() if encoder.n_threads == -1 else encoder.n_threads
+    n_threads = resolve_n_threads(encoder.n_threads)
     most_tokens = even_batch_size(sum(costs), encoder.tokens_per_batch, n_threads)
     most_texts = len(positions) if batch_size == "auto" else batch_size
     batches, n_tokens = [[]], 0

@@ -18,59 +18,9 @@ def free_cores():
     return torch.get_num_threads()
 
 
-def plan_batches(n_items, batch_size, most, n_threads):
-    """Choose the batch size, and how many threads run the model.
-
-    Parameters
-    ----------
-    n_items : int
-    batch_size : int or "auto"
-        "auto" gives a size of at most `most` with which all threads get equally many batches.
-    most : int
-        The largest size that "auto" may give.
-    n_threads : int
-        How many threads may run the model at once; -1 means one for each free core.
-
-    Returns
-    -------
-    batch_size : int
-    n_threads : int
-        Not more than there are batches.
-
-    Examples
-    --------
-    >>> from skclip.encode.threads import plan_batches
-    >>> plan_batches(64, "auto", most=20, n_threads=2)
-    (16, 2)
-    >>> plan_batches(1, "auto", most=20, n_threads=2)
-    (1, 1)
-    """
-    if n_threads == -1:
-        n_threads = free_cores()
-    if batch_size == "auto":
-        batch_size = even_batch_size(n_items, most, n_threads)
-    return batch_size, min(n_threads, -(-n_items // batch_size))
-
-
-def even_batch_size(n_items, most, n_threads):
-    """Return a batch size of at most `most` with which all threads get equally many batches.
-
-    Parameters
-    ----------
-    n_items, most, n_threads : int
-
-    Returns
-    -------
-    batch_size : int
-
-    Examples
-    --------
-    >>> from skclip.encode.threads import even_batch_size
-    >>> even_batch_size(64, most=20, n_threads=2)
-    16
-    """
-    n_rounds = -(-n_items // (most * n_threads))
-    return max(1, -(-n_items // (n_rounds * n_threads)))
+def resolve_n_threads(n_threads):
+    """Return a number of threads; -1 means one for each free core."""
+    return free_cores() if n_threads == -1 else n_threads
 
 
 def read_and_compute(batches, read, compute, *, n_jobs, n_threads):
@@ -139,6 +89,18 @@ def map_in_threads(function, items, n_jobs):
     """
     with _reading_threads(n_jobs) as pool:
         return list(pool.map(function, items))
+
+
+def one_ahead(function, arguments):
+    """Yield ``function(argument)`` for each argument; the next is computed while one is used."""
+    with _threads(1, "skclip-ahead") as pool:
+        waiting = deque()
+        for argument in arguments:
+            waiting.append(pool.submit(function, argument))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _read_ahead(pool, read, batches, n_ahead):

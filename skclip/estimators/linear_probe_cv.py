@@ -236,7 +236,7 @@ class LinearProbeCV(BaseLinearProbe):
             Embeddings.
         y : array-like of shape (n_samples,)
             Labels.
-        sample_weight : array-like of shape (n_samples,) or None, default=None
+        sample_weight : array-like of shape (n_samples,), float or None, default=None
             Weight of each row, not negative; a row of weight 2 counts as two rows. It counts in
             the fits, and in the scores if the metric accepts it. None gives all rows the
             weight 1.

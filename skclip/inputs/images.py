@@ -58,6 +58,8 @@ def as_images(X, *, name="X"):
                 "images has shape (n, H, W) or (n, H, W, C): reshape rows of pixels"
             )
     images = as_column(X, name=name, items="images")
+    if images is not X:
+        is_numeric = is_numeric_array(images)
     if is_numeric and not _is_all_nan(images):
         raise TypeError(
             f"{name} must hold images, got {len(images)} numbers of dtype {images.dtype}"

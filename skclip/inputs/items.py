@@ -10,7 +10,6 @@ import os
 import reprlib
 import stat
 from contextlib import contextmanager
-from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -20,22 +19,23 @@ from skclip.inputs.columns import is_missing
 from skclip.inputs.decode import OpenedImage, Unreadable, array_to_rgb, open_file, open_stream
 
 
+class ImageUnreadableError(Exception):
+    """Why an item cannot be read, as a sentence; it does not know the row of the item."""
+
+
 class ImageItem:
-    """Base class of the kinds of images; an instance of it is an object that is not an image.
+    """Base class of the kinds of images.
 
     Parameters
     ----------
     given : object
         What the user passed, for messages.
-    problem : str, default=""
-        Why it is not an image: the message of an `Unreadable`.
     """
 
-    __slots__ = ("given", "problem")
+    __slots__ = ("given",)
 
-    def __init__(self, given, problem=""):
+    def __init__(self, given):
         self.given = given
-        self.problem = problem
 
     def key(self):
         """Return a key by which duplicates in a column are found.
@@ -72,54 +72,63 @@ class ImageItem:
 
         Raises
         ------
-        Unreadable
-            If the item is not an image, or its header cannot be read.
+        ImageUnreadableError
+            If the item is not an image, its header cannot be read, or an exception is raised inside
+            the context, which is for decoding alone.
         """
-        raise Unreadable(self.problem)
-        yield
-
-    def cause(self, error):
-        """Return why the item cannot be read, for messages.
-
-        Parameters
-        ----------
-        error : Exception
-            What was raised when it was opened or decoded.
-
-        Returns
-        -------
-        cause : str
-        """
-        if isinstance(error, Unreadable):
-            return f"{_label(self.given)} {error}"
+        try:
+            with self._open() as opened:
+                yield opened
+        except Unreadable as error:
+            raise ImageUnreadableError(f"{_label(self.given)} {error}") from error
         # Pillow raises all kinds of exceptions for damaged files; and warnings may be errors here
-        return (
-            f"{_label(self.given)} cannot be decoded ({type(error).__name__}: {error}); it may be "
-            "damaged or incomplete"
-        )
+        except Exception as error:
+            raise ImageUnreadableError(
+                f"{_label(self.given)} cannot be decoded ({type(error).__name__}: {error}); it may "
+                "be damaged or incomplete"
+            ) from error
+
+    # Each kind of image has a method `_open`: a context manager that yields an `OpenedImage` or
+    # raises `Unreadable`.
 
 
-class MissingItem(ImageItem):
-    """A row with a missing value, such as None or NaN."""
+class NoImageItem(ImageItem):
+    """An object that is not an image.
 
-    __slots__ = ()
+    Parameters
+    ----------
+    given : object
+    problem : str
+        What is wrong with it: the message of an `Unreadable`.
+    """
 
-    @contextmanager
+    __slots__ = ("problem",)
+
+    def __init__(self, given, problem):
+        super().__init__(given)
+        self.problem = problem
+
+    def _open(self):
+        raise Unreadable(self.problem)
+
+
+class AbsentItem(ImageItem):
+    """A row without an object: a missing value, or one that a sequence failed to return.
+
+    Parameters
+    ----------
+    cause : str
+        The whole message, since there is no object to name.
+    """
+
+    __slots__ = ("cause",)
+
+    def __init__(self, cause):
+        super().__init__(None)
+        self.cause = cause
+
     def open(self):
-        raise Unreadable("is missing")
-        yield
-
-    def cause(self, error):
-        return "the image is missing (None or NaN)"
-
-
-class LostItem(ImageItem):
-    """A row that could not be had because the sequence raised an exception; see `ItemsOnAccess`."""
-
-    __slots__ = ()
-
-    def cause(self, error):
-        return self.problem
+        raise ImageUnreadableError(self.cause)
 
 
 class PathItem(ImageItem):
@@ -128,7 +137,7 @@ class PathItem(ImageItem):
     __slots__ = ("path",)
 
     def __init__(self, given, path):
-        self.given = given
+        super().__init__(given)
         self.path = os.fspath(path)
 
     def key(self):
@@ -149,31 +158,30 @@ class PathItem(ImageItem):
         numbers = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
         return _packed("file", os.fsencode(os.path.abspath(self.path)), numbers)
 
-    @contextmanager
-    def open(self):
-        with open_file(self.path) as opened:
-            yield opened
+    def _open(self):
+        return open_file(self.path)
 
 
 class BytesItem(ImageItem):
     """The content of an image file."""
 
+    __slots__ = ("data", "digest")
+
     def __init__(self, given, data):
-        self.given = given
+        super().__init__(given)
         self.data = data
+        self.digest = None
 
     def key(self):
-        return self._key
-
-    @cached_property
-    def _key(self):
-        return "bytes", hashlib.blake2b(bytes(self.data)).digest()
+        if self.digest is None:
+            self.digest = hashlib.blake2b(bytes(self.data)).digest()
+        return "bytes", self.digest
 
     def content(self, hash_files=False):
         return _packed(*self.key())
 
     @contextmanager
-    def open(self):
+    def _open(self):
         yield open_stream(io.BytesIO(self.data))
 
 
@@ -190,36 +198,40 @@ class PictureItem(ImageItem):
         try:
             with self.open() as opened:
                 picture = opened.rgb()
-        except Exception:  # Pillow raises all kinds of exceptions for damaged files
+        except ImageUnreadableError:
             return None
         return _packed("picture", picture.size, hashlib.blake2b(picture.tobytes()).digest())
 
     @contextmanager
-    def open(self):
+    def _open(self):
         yield OpenedImage(self.given)
 
 
 class ArrayItem(ImageItem):
     """Pixels in an array, or in a tensor whose first axis is the channels."""
 
-    def key(self):
-        return self._key
+    __slots__ = ("digest",)
 
-    @cached_property
-    def _key(self):
+    def __init__(self, given):
+        super().__init__(given)
+        self.digest = None
+
+    def key(self):
         if not is_numeric_array(self.given):
             return None
         pixels = to_numpy(self.given)
-        flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+        if self.digest is None:
+            flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+            self.digest = hashlib.blake2b(flat).digest()
         layout = "tensor" if is_tensor(self.given) else "array"
-        return layout, pixels.dtype.str, pixels.shape, hashlib.blake2b(flat).digest()
+        return layout, pixels.dtype.str, pixels.shape, self.digest
 
     def content(self, hash_files=False):
         key = self.key()
         return None if key is None else _packed(*key)
 
     @contextmanager
-    def open(self):
+    def _open(self):
         channels_first = is_tensor(self.given)
         pixels = array_to_rgb(to_numpy(self.given), channels_first=channels_first)
         yield OpenedImage(pixels=pixels)
@@ -246,8 +258,9 @@ class ItemsOnAccess:
         try:
             return as_item(self.images[row])
         except Exception as error:  # a sequence may raise any exception
-            problem = f"the collection failed to return it ({type(error).__name__}: {error})"
-            return LostItem(None, problem)
+            return AbsentItem(
+                f"the collection failed to return it ({type(error).__name__}: {error})"
+            )
 
 
 def as_item(given):
@@ -261,7 +274,7 @@ def as_item(given):
     -------
     item : ImageItem
         Nothing is opened or decoded. The item of an object that is not an image raises
-        `Unreadable` when it is opened.
+        `ImageUnreadableError` when it is opened.
 
     Notes
     -----
@@ -285,10 +298,10 @@ def as_item(given):
     """
     item = given
     if is_missing(item):
-        return MissingItem(given)
+        return AbsentItem("the image is missing (None or NaN)")
     if isinstance(item, dict):
         if item.get("bytes") is None and item.get("path") is None:
-            return ImageItem(given, "has neither 'bytes' nor 'path'")
+            return NoImageItem(given, "has neither 'bytes' nor 'path'")
         item = item["path"] if item.get("bytes") is None else item["bytes"]
     if isinstance(item, (str, os.PathLike)):
         return PathItem(given, item)
@@ -298,7 +311,7 @@ def as_item(given):
         return PictureItem(item)
     if is_tensor(item) or (hasattr(item, "shape") and hasattr(item, "__array__")):
         return ArrayItem(item)
-    return ImageItem(
+    return NoImageItem(
         given,
         "is not an image; an image is a path, bytes, a PIL image, an array (H, W) or (H, W, 3), a "
         "tensor (3, H, W), or a dict with 'bytes' or 'path'",

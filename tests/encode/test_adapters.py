@@ -121,6 +121,27 @@ def test_a_fitted_classifier_refuses_a_model_that_was_trained_further(small_open
         fitted.predict(SCENES.images)
 
 
+def test_a_tokenizer_that_refuses_long_texts_does_no_harm(small_open_clip):
+    def strict(texts):
+        if max(map(len, texts)) > 100:
+            raise RuntimeError("too long for context length 77")
+        return small_open_clip.tokenizer(texts)
+
+    encoder = OpenCLIPEncoder(small_open_clip.model, small_open_clip.image_transform, strict)
+    assert encoder.fingerprint == encoder.fingerprint != small_open_clip.fingerprint
+    assert ZeroShotClassifier(["cat", "dog"], model=encoder).fit().fingerprint_ is not None
+
+
+def test_a_random_transform_has_no_fingerprint(small_open_clip):
+    random = open_clip.image_transform(32, is_train=True)
+    encoder = OpenCLIPEncoder(small_open_clip.model, random, small_open_clip.tokenizer)
+    assert encoder.fingerprint is None
+    fitted = ZeroShotClassifier(["cat", "dog"], model=encoder).fit()
+    assert fitted.predict(SCENES.images).shape == (5,)
+    with pytest.raises(ValueError, match="needs a model with a fingerprint"):
+        CLIPImageEmbedder(encoder, cache="memory").transform(SCENES.images)
+
+
 def test_a_pickled_encoder_keeps_its_fingerprint(small_open_clip):
     fingerprint = small_open_clip.fingerprint
     assert pickle.loads(pickle.dumps(small_open_clip)).fingerprint == fingerprint

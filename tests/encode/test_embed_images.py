@@ -12,6 +12,7 @@ from subprocesses import run_script
 from skclip.encode import images as images_module
 from skclip.encode import texts as texts_module
 from skclip.encode.images import embedding_width
+from skclip.encode.protocol import Encoder
 from skclip.encode.vectors import normalize_rows
 from skclip.exceptions import ImageReadError, MissingImageWarning
 
@@ -175,6 +176,37 @@ def test_bad_options_are_refused(images, options):
     (name,) = options
     with pytest.raises(ValueError, match=f"{name} must be"):
         embed_images(MeanColor(), images, **options)
+
+
+def test_an_error_of_the_models_own_preprocessing_is_no_bad_row(images):
+    class Faulty(Encoder):
+        def encode_images(self, images):
+            return np.zeros((len(images), 3))
+
+        def encode_texts(self, texts):
+            return np.zeros((len(texts), 3))
+
+        def prepare_image(self, item):
+            raise AttributeError("a mistake")
+
+    for on_error in ("raise", "nan"):
+        with pytest.raises(AttributeError, match="a mistake"):
+            embed_images(Faulty(), images, on_error=on_error)
+
+
+def test_pooled_features_need_a_method_of_their_own(images):
+    class Pooled(Encoder):
+        pooled_dim = 7
+
+        def encode_images(self, images):
+            return np.zeros((len(images), 3))
+
+        def encode_texts(self, texts):
+            return np.zeros((len(texts), 3))
+
+    assert embed_images(Pooled(), images).shape == (23, 3)
+    with pytest.raises(ValueError, match="features must be 'projected' for Pooled"):
+        embed_images(Pooled(), images, features="pooled")
 
 
 def test_a_bad_batch_size_for_texts_is_refused():

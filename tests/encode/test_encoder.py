@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from skclip import embed_images, load_encoder
+from skclip import ImageReadError, embed_images, load_encoder
 from skclip.checkpoints.load import load_checkpoint
 from skclip.datasets import make_scenes
 from skclip.encode.encoder import CLIPEncoder
@@ -71,3 +71,30 @@ def test_gpu_equals_cpu():
     np.testing.assert_allclose(
         compiled.encode_images(PICTURES), gpu.encode_images(PICTURES), atol=1e-2
     )
+
+
+def test_one_text_or_none_is_no_batch():
+    encoder = load_encoder("skclip/tiny")
+    with pytest.raises(TypeError, match=r"got one str; put it into a list"):
+        encoder.encode_texts("a red circle")
+    with pytest.raises(ValueError, match="0 sample"):
+        encoder.encode_texts([])
+    with pytest.raises(ValueError, match="the text in row 1 of texts is missing"):
+        encoder.encode_texts(["a", None])
+    with pytest.raises(ValueError, match="one batch of pictures, got none"):
+        encoder.encode_images([])
+
+
+def test_an_unreadable_picture_of_a_batch_is_named(tmp_path):
+    encoder = load_encoder("skclip/tiny")
+    with pytest.raises(ImageReadError, match=r"^image in row 1: the PIL image .* has no pixels"):
+        encoder.encode_images([PICTURES[0], Image.new("RGB", (0, 5))])
+    path = tmp_path / "truncated.jpg"
+    PICTURES[0].save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with Image.open(path) as truncated:
+        with pytest.raises(
+            ImageReadError, match=r"^image in row 0: .* cannot be decoded"
+        ) as caught:
+            encoder.encode_images([truncated])
+    assert isinstance(caught.value.__cause__.__cause__, OSError)

@@ -4,14 +4,11 @@ import threading
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from skclip.encode.threads import (
     compute_in_order,
-    even_batch_size,
     map_in_threads,
-    plan_batches,
+    one_ahead,
     read_and_compute,
 )
 
@@ -32,7 +29,7 @@ def test_results_come_in_order_and_only_a_few_batches_are_read_ahead(n_threads):
         assert read_items == [item * item for item in batch]
         return batch, max(done)
 
-    batches = batches_of(list(range(40)), 4)
+    batches = batches_of(list(range(200)), 4)
     results = read_and_compute(batches, read, compute, n_jobs=3, n_threads=n_threads)
     seen = []
     for batch, furthest in results:
@@ -40,7 +37,7 @@ def test_results_come_in_order_and_only_a_few_batches_are_read_ahead(n_threads):
         # the batches that are being read, those that wait, and those that are computed
         assert furthest < batch[0] + (3 + 2 * n_threads) * 4
     assert seen == batches
-    assert sorted(done) == list(range(40))
+    assert sorted(done) == list(range(200))
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
@@ -100,19 +97,24 @@ def test_leaving_early_ends_the_threads():
     assert not [t for t in threading.enumerate() if t.name.startswith("skclip-")]
 
 
+def test_one_result_is_computed_ahead():
+    started = []
+
+    def compute(item):
+        started.append(item)
+        return item + 1
+
+    results = one_ahead(compute, iter(range(10)))
+    for expected in range(1, 11):
+        assert next(results) == expected
+        assert max(started) <= expected
+    with pytest.raises(StopIteration):
+        next(results)
+    results = one_ahead(compute, range(10))
+    next(results)
+    results.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("skclip-ahead")]
+
+
 def test_map_in_threads_returns_results_in_order():
     assert map_in_threads(lambda x: x + 1, range(5), n_jobs=2) == [1, 2, 3, 4, 5]
-
-
-def test_a_plan_has_no_more_threads_than_batches():
-    assert plan_batches(5, 10, most=64, n_threads=4) == (10, 1)
-    assert plan_batches(25, 10, most=64, n_threads=4) == (10, 3)
-    assert plan_batches(100, "auto", most=64, n_threads=-1)[1] == torch.get_num_threads()
-
-
-@given(st.integers(1, 10_000), st.integers(1, 300), st.integers(1, 70))
-def test_batches_are_small_enough_and_even(n_items, most, n_threads):
-    size = even_batch_size(n_items, most, n_threads)
-    assert 1 <= size <= most
-    # no thread needs more rounds than with the largest batches
-    assert -(-n_items // (size * n_threads)) <= -(-n_items // (most * n_threads))

@@ -4,17 +4,16 @@ import time
 from contextlib import closing
 from itertools import compress
 
+from skclip.encode.batches import parts_of
 from skclip.encode.cache.keys import key_of, key_prefix
 
 # few, so that processes that embed the same items share the work
 ITEMS_PER_CLAIM = 32
 ITEMS_PER_LOOKUP = 1024
-# the items of the next pass are identified when those of one are done
-ITEMS_PER_PASS = 16_384
 SECONDS_BETWEEN_LOOKUPS = 0.05
 
 
-def stored_or_computed(store, encoder, kind, n_items, contents_of, compute, batch_size):
+def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
     """Yield the vectors of all items: those that are stored, and those that are computed.
 
     Parameters
@@ -23,10 +22,9 @@ def stored_or_computed(store, encoder, kind, n_items, contents_of, compute, batc
     encoder : Encoder
     kind : tuple of str
         What else the vectors depend on: ("image", features) or ("text",).
-    n_items : int
-    contents_of : callable
-        From a range of positions to what identifies each of these items: bytes, or None for one
-        that is computed without being stored.
+    contents : iterable of (positions, contents)
+        What identifies the items at some positions: bytes, or None for one that is computed without
+        being stored. The items of one part are looked up together, and computed before the next.
     compute : callable
         From an iterator of batches (lists of positions) to a generator of results, which have the
         form of what is yielded here.
@@ -51,9 +49,11 @@ def stored_or_computed(store, encoder, kind, n_items, contents_of, compute, batc
     prefix = key_prefix(encoder.fingerprint, encoder.variant, *kind)
     with store.session() as session:
         others = {}
-        for positions in _parts(range(n_items), ITEMS_PER_PASS):
-            contents = zip(positions, contents_of(positions), strict=True)
-            keys = {p: None if c is None else key_of(prefix, c) for p, c in contents}
+        for part in contents:
+            keys = {
+                position: None if content is None else key_of(prefix, content)
+                for position, content in zip(*part, strict=True)
+            }
             others |= yield from _one_pass(session, keys, compute, batch_size)
         while others:
             n_before = len(others)
@@ -79,7 +79,7 @@ def _one_pass(session, keys, compute, batch_size):
         Those of `keys` that another process or thread computes.
     """
     missing = []
-    for positions in _parts(list(keys), ITEMS_PER_LOOKUP):
+    for positions in parts_of(list(keys), ITEMS_PER_LOOKUP):
         known = [p for p in positions if keys[p] is not None]
         found, vectors = session.get([keys[p] for p in known])
         found = [known[i] for i in found]
@@ -120,7 +120,7 @@ class _Claims:
     def batches(self, size):
         """Yield lists of `size` positions that this session has claimed; the last may be short."""
         batch = []
-        for asked in _parts(self.positions, ITEMS_PER_CLAIM):
+        for asked in parts_of(self.positions, ITEMS_PER_CLAIM):
             for position in self._claimed(asked):
                 batch.append(position)
                 if len(batch) == size:
@@ -145,7 +145,3 @@ def _store(session, keys, positions, vectors, causes):
     failed = [keys[p] for p in causes if keys[p] is not None]
     if failed:
         session.release(failed)
-
-
-def _parts(positions, size):
-    return (positions[start : start + size] for start in range(0, len(positions), size))
