@@ -101,7 +101,7 @@ class CLIPEncoder(Encoder):
         self.device = device
         self.tokenizer = checkpoint.tokenizer
         self.preprocess_config = checkpoint.preprocess_config
-        # replaces the method of `Encoder`; called in the reading threads
+        # in place of the method of `Encoder`, so that reading threads go straight to `read_pixels`
         self.prepare_image = partial(
             read_pixels, config=checkpoint.preprocess_config, exact=preprocess == "exact"
         )

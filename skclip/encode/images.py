@@ -164,19 +164,19 @@ def embed_readable_images(
         len(items), batch_size, encoder.images_per_batch, encoder.n_threads
     )
     # From here on, an item is identified by its position in `items`. A batch of positions becomes
-    # vectors in two steps, each in threads of its own.
+    # vectors in two steps, each in threads of its own: read(position), and then
+    # compute(positions, images that were read).
+    read = partial(read_item, items, encoder.prepare_image)
+    compute = partial(_encode_batch, encoder, features, first_rows, stop_at_error)
     embed_batches = partial(
-        read_and_compute,
-        read=partial(read_item, items, encoder.prepare_image),
-        compute=partial(_encode_batch, encoder, features, first_rows, stop_at_error),
-        n_jobs=n_jobs,
-        n_threads=n_threads,
+        read_and_compute, read=read, compute=compute, n_jobs=n_jobs, n_threads=n_threads
     )
     if store is None:
         results = embed_batches(parts_of(range(len(items)), batch_size))
     else:
         results = _with_store(store, encoder, features, items, n_jobs, embed_batches, batch_size)
 
+    # `results` is a generator: nothing is read before this loop, and closing it ends its threads
     matrix, causes = None, {}
     n_rows_of_item = np.bincount(item_of)
     with closing(results):

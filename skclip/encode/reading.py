@@ -96,13 +96,12 @@ def read_pixels(item, config, *, exact=False):
     >>> read_pixels(as_item(np.ones((30, 40))), PreprocessConfig(image_size=8)).shape
     (8, 8, 3)
     """
+    # only what decodes stands inside: an error in there means that the image is damaged
     with item.open() as opened:
-        pixels = None if exact else _stored_pixels(opened, config)
-        if pixels is None:
-            picture = opened.rgb()
-        else:
-            orientation = opened.orientation
-    if pixels is not None:
+        stored = None if exact else _stored_pixels(opened, config)
+        picture = opened.rgb() if stored is None else None
+    if stored is not None:
+        pixels, orientation = stored
         return resize_and_crop_fast(pixels, config, orientation=orientation)
     if exact or not can_resize_fast(picture.size, config):
         return resize_and_crop(picture, config)
@@ -110,8 +109,16 @@ def read_pixels(item, config, *, exact=False):
 
 
 def _stored_pixels(opened, config):
-    """Return the pixels as they are stored, or None where Pillow must decode or resize."""
-    # `can_resize_fast` takes no size of 0, which is an error that `rgb` raises
+    """Return pixels and EXIF orientation, or None where Pillow must decode or resize.
+
+    Parameters
+    ----------
+    opened : OpenedImage
+    config : PreprocessConfig
+    """
+    # a size of 0 would divide by zero in there; `OpenedImage.rgb` reports it
     if 0 in opened.size or not can_resize_fast(opened.size, config):
         return None
-    return decode_jpeg(opened) if opened.pixels is None else opened.pixels
+    pixels = decode_jpeg(opened) if opened.pixels is None else opened.pixels
+    # the orientation is read last: for some formats, that decodes the whole file
+    return None if pixels is None else (pixels, opened.orientation)
