@@ -1,5 +1,6 @@
 """An SQLite database of vectors: its schema, and all reads and writes."""
 
+import errno
 import os
 import sqlite3
 import time
@@ -337,6 +338,10 @@ def _open(file):
                 raise
         else:
             writable = os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+            if not writable and not file.exists():
+                # another process has cleared the store meanwhile
+                connection.close()
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
             return connection, access == "mode=rw" and writable
 
 

@@ -248,3 +248,23 @@ class TestNoRoom:
             assert check(session) == []
             assert all(session.claim(KEYS))
             session.put(KEYS, vectors_of(KEYS))
+
+    def test_a_database_removed_while_it_is_opened_is_followed_by_the_new_one(
+        self, on_disk, monkeypatch
+    ):
+        """Another process clears the store between the opening of a file and the first use."""
+        fill(on_disk, KEYS[:10])
+        original, cleared = database_module._largest_row, []
+
+        def clear_meanwhile(connection):
+            if not cleared:
+                cleared.append(True)
+                EmbeddingStore(on_disk.path).clear()
+            return original(connection)
+
+        monkeypatch.setattr(database_module, "_largest_row", clear_meanwhile)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fill(on_disk, KEYS[:10])
+        assert cleared
+        assert on_disk.cache_info().entries == 10
