@@ -130,6 +130,13 @@ class OpenCLIPEncoder(Encoder):
     def __sklearn_clone__(self):
         return self
 
+    def __reduce__(self):
+        return OpenCLIPEncoder, (self.model, self.image_transform, self.tokenizer)
+
+    def __setstate__(self, state):
+        # pickles of development versions, with other names
+        self.__init__(state["model"], state["preprocess"], state["tokenize"])
+
 
 class SentenceTransformerEncoder(Encoder):
     """A sentence-transformers CLIP model as an Encoder.
@@ -213,6 +220,13 @@ class SentenceTransformerEncoder(Encoder):
 
     def __sklearn_clone__(self):
         return self
+
+    def __reduce__(self):
+        return SentenceTransformerEncoder, (self.model, self.text_model)
+
+    def __setstate__(self, state):
+        # pickles of development versions
+        self.__init__(state["model"], state["text_model"])
 
 
 def _joint_fingerprint(*digests):

@@ -62,9 +62,6 @@ class ModuleFingerprint:
             _update(digest, tensor)
         return digest.hexdigest()
 
-    def __getstate__(self):
-        return {**vars(self), "_states": None, "_digest": None}
-
 
 class _TensorState:
     """The identity, address and version of a tensor, which differ after any change of it."""

@@ -142,6 +142,19 @@ def test_a_random_transform_has_no_fingerprint(small_open_clip):
         CLIPImageEmbedder(encoder, cache="memory").transform(SCENES.images)
 
 
+def test_pickles_of_development_versions_are_read(small_open_clip):
+    # what these held, without a constructor's call
+    encoder = OpenCLIPEncoder.__new__(OpenCLIPEncoder)
+    encoder.__setstate__(
+        {
+            "model": small_open_clip.model,
+            "preprocess": small_open_clip.image_transform,
+            "tokenize": small_open_clip.tokenizer,
+        }
+    )
+    assert encoder.fingerprint == small_open_clip.fingerprint
+
+
 def test_a_pickled_encoder_keeps_its_fingerprint(small_open_clip):
     fingerprint = small_open_clip.fingerprint
     assert pickle.loads(pickle.dumps(small_open_clip)).fingerprint == fingerprint
