@@ -158,7 +158,7 @@ def embed_readable_images(
     check_batch_size(batch_size)
     encoder = as_encoder(encoder)
     _check_features(encoder, features)
-    store = store_for(encoder, cache)
+    store, prefix = store_for(encoder, cache, "image", features)
     items, first_rows, item_of = distinct_items(images)
     batch_size, n_threads = plan_batches(
         len(items), batch_size, encoder.images_per_batch, encoder.n_threads
@@ -174,7 +174,7 @@ def embed_readable_images(
     if store is None:
         results = embed_batches(parts_of(range(len(items)), batch_size))
     else:
-        results = _with_store(store, encoder, features, items, n_jobs, embed_batches, batch_size)
+        results = _with_store(store, prefix, items, n_jobs, embed_batches, batch_size)
 
     # `results` is a generator: nothing is read before this loop, and closing it ends its threads
     matrix, causes = None, {}
@@ -269,15 +269,14 @@ def _encode_batch(encoder, features, first_rows, stop_at_error, positions, image
     return positions, as_vectors(vectors, "image in row", rows), causes
 
 
-def _with_store(store, encoder, features, items, n_jobs, embed_batches, batch_size):
+def _with_store(store, prefix, items, n_jobs, embed_batches, batch_size):
     """Yield the results of `stored_or_computed`; read ahead what identifies the items."""
     # a store that somebody else wrote may lack the attribute
     hash_files = getattr(store, "hash_files", False)
     read_contents = partial(_contents_of, items, hash_files, n_jobs)
     parts = parts_of(range(len(items)), _ITEMS_PER_LOOKUP)
     with closing(one_ahead(read_contents, parts)) as contents:
-        kind = ("image", features)
-        yield from stored_or_computed(store, encoder, kind, contents, embed_batches, batch_size)
+        yield from stored_or_computed(store, prefix, contents, embed_batches, batch_size)
 
 
 def _contents_of(items, hash_files, n_jobs, positions):

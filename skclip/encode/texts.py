@@ -117,16 +117,14 @@ def _embedded(encoder, texts, batch_size, cache, verbose):
     """Yield (positions, vectors) of distinct texts, in any order, each position once."""
     check_batch_size(batch_size)
     encoder = as_encoder(encoder)
-    store = store_for(encoder, cache)
+    store, prefix = store_for(encoder, cache, "text")
     compute = partial(_computed, encoder, texts, batch_size)
     if store is None:
         results = compute([range(len(texts))])
     else:
         # one part and one batch: texts are divided into batches once all missing ones are known
         contents = [(range(len(texts)), [text_content(text) for text in texts])]
-        results = stored_or_computed(
-            store, encoder, ("text",), contents, compute, batch_size=len(texts)
-        )
+        results = stored_or_computed(store, prefix, contents, compute, batch_size=len(texts))
     with (
         tqdm(total=len(texts), unit="text", disable=not verbose) as progress,
         closing(results),

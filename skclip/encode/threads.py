@@ -68,13 +68,9 @@ def compute_in_order(function, arguments, n_threads):
             yield function(*args)
         return
     with _threads(n_threads, "skclip-compute", initializer=_use_one_core) as pool:
-        waiting = deque()
-        for args in arguments:
-            waiting.append(pool.submit(function, *args))
-            if len(waiting) > n_threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        futures = (pool.submit(function, *args) for args in arguments)
+        for future in _some_ahead(futures, n_threads):
+            yield future.result()
 
 
 def map_in_threads(function, items, n_jobs):
@@ -94,28 +90,32 @@ def map_in_threads(function, items, n_jobs):
 def one_ahead(function, arguments):
     """Yield ``function(argument)`` for each argument; the next is computed while one is used."""
     with _threads(1, "skclip-ahead") as pool:
-        waiting = deque()
-        for argument in arguments:
-            waiting.append(pool.submit(function, argument))
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        futures = (pool.submit(function, argument) for argument in arguments)
+        for future in _some_ahead(futures, 1):
+            yield future.result()
 
 
 def _read_ahead(pool, read, batches, n_ahead):
-    """Yield (batch, results of `read`) for each batch; at most `n_ahead` batches are read ahead."""
-    waiting = deque()
-    for batch in batches:
-        waiting.append((batch, [pool.submit(read, position) for position in batch]))
-        if len(waiting) > n_ahead:
-            yield _finished(*waiting.popleft())
-    while waiting:
-        yield _finished(*waiting.popleft())
+    """Return an iterator of (batch, results of `read`), where `n_ahead` batches are read ahead."""
+    submitted = ((batch, [pool.submit(read, position) for position in batch]) for batch in batches)
+    # not a loop, whose variable would keep what was read in memory until the next batch
+    return map(_finished, _some_ahead(submitted, n_ahead))
 
 
-def _finished(batch, futures):
+def _finished(submitted):
+    batch, futures = submitted
     return batch, [future.result() for future in futures]
+
+
+def _some_ahead(iterable, n_ahead):
+    """Yield the items of an iterable, each after the `n_ahead` items that follow it were taken."""
+    waiting = deque()
+    for item in iterable:
+        waiting.append(item)
+        if len(waiting) > n_ahead:
+            yield waiting.popleft()
+    while waiting:
+        yield waiting.popleft()
 
 
 @contextmanager

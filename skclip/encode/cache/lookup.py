@@ -5,7 +5,7 @@ from contextlib import closing
 from itertools import compress
 
 from skclip.encode.batches import parts_of
-from skclip.encode.cache.keys import key_of, key_prefix
+from skclip.encode.cache.keys import key_of
 
 # few, so that processes that embed the same items share the work
 ITEMS_PER_CLAIM = 32
@@ -13,15 +13,14 @@ ITEMS_PER_LOOKUP = 1024
 SECONDS_BETWEEN_LOOKUPS = 0.05
 
 
-def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
+def stored_or_computed(store, prefix, contents, compute, batch_size):
     """Yield the vectors of all items: those that are stored, and those that are computed.
 
     Parameters
     ----------
     store : EmbeddingStore or MemoryStore
-    encoder : Encoder
-    kind : tuple of str
-        What else the vectors depend on: ("image", features) or ("text",).
+    prefix : bytes
+        What the keys have in common, as `skclip.encode.cache.resolve.store_for` returns it.
     contents : iterable of (positions, contents)
         What identifies the items at some positions: bytes, or None for one that is computed without
         being stored. The items of one part are looked up together, and computed before the next.
@@ -46,7 +45,6 @@ def stored_or_computed(store, encoder, kind, contents, compute, batch_size):
     another process or thread has claimed are looked up again after everything else is done. So each
     item is computed once, and no process waits while it holds claims that others wait for.
     """
-    prefix = key_prefix(encoder.fingerprint, encoder.variant, *kind)
     with store.session() as session:
         others = {}
         for part in contents:

@@ -3,23 +3,28 @@
 import os
 
 from skclip.encode.cache.disk import EmbeddingStore
+from skclip.encode.cache.keys import key_prefix
 from skclip.encode.cache.memory import MemoryStore
 
 _process_wide = MemoryStore()
 
 
-def store_for(encoder, cache):
-    """Return the store for an encoder's embeddings.
+def store_for(encoder, cache, *kind):
+    """Return the store for an encoder's embeddings, and what their keys have in common.
 
     Parameters
     ----------
     encoder : Encoder
     cache : None, "memory", str, Path, EmbeddingStore or MemoryStore
         As for `resolve_cache`.
+    *kind : str
+        What else the vectors depend on: "image" and the features, or "text".
 
     Returns
     -------
     store : EmbeddingStore, MemoryStore or None
+    prefix : bytes or None
+        For `skclip.encode.cache.keys.key_of`; None without a store.
 
     Raises
     ------
@@ -27,13 +32,16 @@ def store_for(encoder, cache):
         If there is a store, and the encoder has no fingerprint to identify its embeddings.
     """
     store = resolve_cache(cache)
-    if store is not None and not isinstance(encoder.fingerprint, str):
+    if store is None:
+        return None, None
+    fingerprint = encoder.fingerprint  # read once: an adapter computes it
+    if not isinstance(fingerprint, str):
         raise ValueError(
             f"cache={cache!r} needs a model with a fingerprint (a str), and this one has none; "
             "leave cache=None, or give the encoder a fingerprint that changes whenever its vectors "
             "would"
         )
-    return store
+    return store, key_prefix(fingerprint, encoder.variant, *kind)
 
 
 def resolve_cache(cache):
