@@ -1,12 +1,11 @@
 """Labels of classes and their names, for classifiers that read the names."""
 
 from collections.abc import Mapping
-from numbers import Real
 
 import numpy as np
-from sklearn.utils import assert_all_finite
-from sklearn.utils.multiclass import check_classification_targets, unique_labels
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from skclip.estimators.labels import as_labels, distinct_labels, label_array, show_first
 
 
 def name_classes(classes, y):
@@ -30,45 +29,46 @@ def name_classes(classes, y):
     ------
     ValueError
         If there are neither classes nor labels in ``y``, fewer than two classes, a name twice,
-        labels of two types, or labels in ``y`` that are not among the classes.
+        labels that are missing, of two types, or not what they were in an array of numpy, or
+        labels in ``y`` that are not among the classes.
     """
     if y is not None:
-        y = _check_target(y)
+        y = as_labels(y)
+        if y.dtype.kind not in "OU":
+            check_classification_targets(y)
+        y = distinct_labels(y)
     named = _names_by_label(classes, y)
     if len(named) < 2:
         raise ValueError(
-            f"a classifier needs at least two classes, got {len(named)} class: {_show_first(named)}"
+            f"a classifier needs at least two classes, got {len(named)} class: {show_first(named)}"
         )
-    kinds = {str if isinstance(label, str) else Real for label in named}
-    if len(kinds) == 2 or not all(isinstance(label, (str, Real)) for label in named):
-        raise ValueError(
-            f"labels in classes must be all str or all numbers, got {_show_first(named)}"
-        )
-    labels = np.unique(np.asarray(list(named)))
+    labels = np.unique(label_array(list(named), "y" if classes is None else "classes"))
+    _check_distinct(named)
     if y is not None:
         _check_known(y, labels)
     return labels, [named[label] for label in labels.tolist()]
 
 
-def resolve_reject_label(reject_label, labels):
-    """Return the label of rejected rows.
+def append_reject_label(labels, reject_label):
+    """Return the labels of the classes and, last, that of rejected rows.
 
     Parameters
     ----------
+    labels : ndarray of shape (n_classes,)
     reject_label : str, int or None
         None is "rejected" where labels are strings, and -1 where they are numbers.
-    labels : ndarray of shape (n_classes,)
 
     Returns
     -------
-    reject_label : str or int
+    labels : ndarray of shape (n_classes + 1,)
 
     Raises
     ------
     ValueError
-        If it is of another type than the labels, or is one of them.
+        If it is of another type than the labels, is one of them, or does not fit into one array
+        with them.
     """
-    of_strings = labels.dtype.kind in "UO"
+    of_strings = labels.dtype.kind == "U"
     if reject_label is None:
         reject_label = "rejected" if of_strings else -1
     if isinstance(reject_label, str) != of_strings:
@@ -77,32 +77,23 @@ def resolve_reject_label(reject_label, labels):
         raise ValueError(
             f"reject_label must not be one of the classes, got {reject_label!r}; pass another one"
         )
-    return reject_label
-
-
-def _check_target(y):
-    if hasattr(y, "tolist") and not isinstance(getattr(y, "dtype", None), np.dtype):
-        # numpy would turn columns of pandas' own dtypes into floats
-        y = np.asarray(y.tolist())
-    y = column_or_1d(y, warn=True)
-    assert_all_finite(y, input_name="y")
-    check_classification_targets(y)
-    return y
+    return label_array([*labels.tolist(), reject_label], f"classes and {reject_label=}")
 
 
 def _names_by_label(classes, y):
-    """Return a dict from label to list of names."""
+    """Return a dict from label to list of names; y holds each label once."""
     if classes is None:
         if y is None:
             raise ValueError(
                 "classes=None takes the names from y, which requires y to be passed, but the "
                 "target y is None; pass classes=[...] or fit(X, y)"
             )
-        return {label: [_label_to_name(label)] for label in unique_labels(y).tolist()}
+        return {label: _as_names(label, _label_to_name(label)) for label in y}
     if isinstance(classes, Mapping):
-        named = {label: _as_names(label, value) for label, value in classes.items()}
-        _check_distinct(named)
-        return named
+        return {label: _as_names(label, value) for label, value in classes.items()}
+    shape = getattr(classes, "shape", (0,))
+    if len(shape) != 1:
+        raise ValueError(f"classes must hold names in one dimension, got the shape {tuple(shape)}")
     named = {}
     for name in classes:
         names = _as_names(name, [name])
@@ -113,6 +104,8 @@ def _names_by_label(classes, y):
 
 
 def _label_to_name(label):
+    if isinstance(label, str):
+        return label
     is_whole = isinstance(label, float) and label.is_integer()
     return str(int(label) if is_whole else label)
 
@@ -126,7 +119,7 @@ def _as_names(label, value):
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"the names of class {label!r} must be non-empty str, got {name!r}")
-    return [str(name) for name in names]
+    return [str.__str__(name) for name in names]  # of an Enum's member its value
 
 
 def _check_distinct(named):
@@ -138,7 +131,7 @@ def _check_distinct(named):
 
 
 def _check_known(y, labels):
-    unknown = sorted(set(np.unique(y).tolist()) - set(labels.tolist()))
+    unknown = sorted(set(y) - set(labels.tolist()))
     if not unknown:
         return
     hint = ""
@@ -147,9 +140,4 @@ def _check_known(y, labels):
             "; if they are numbers of the classes, as meta-estimators make them, pass a mapping "
             f"such as {{0: {str(labels[0])!r}, ...}}"
         )
-    raise ValueError(f"y holds labels that are not among classes: {_show_first(unknown)}{hint}")
-
-
-def _show_first(labels):
-    shown = ", ".join(repr(label) for label in list(labels)[:5])
-    return f"[{shown}{', ...' * (len(labels) > 5)}]"
+    raise ValueError(f"y holds labels that are not among classes: {show_first(unknown)}{hint}")

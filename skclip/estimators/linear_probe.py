@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from skclip._sklearn_compat import Interval, StrOptions, _check_sample_weight, _fit_context
+from skclip.estimators.labels import as_labels
 from skclip.estimators.linear import LinearPredictionMixin
 from skclip.estimators.solvers import coefficients, logistic_problem, minimize
 
@@ -69,6 +70,8 @@ class BaseLinearProbe(LinearPredictionMixin, BaseEstimator):
         weight : ndarray of shape (n_samples,)
             The sample weights times the weights of the classes.
         """
+        if y is not None:
+            y = as_labels(y)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         self.classes_, y = np.unique(y, return_inverse=True)
