@@ -18,7 +18,7 @@ from skclip.encode.images import check_batch_size
 from skclip.encode.protocol import as_encoder
 from skclip.encode.threads import compute_in_order, resolve_n_threads
 from skclip.encode.vectors import as_vectors, normalize_rows
-from skclip.inputs.texts import as_texts
+from skclip.inputs.texts import as_texts, warn_of_image_files
 
 # lengths are rounded up to a multiple of this many tokens before texts are sorted by length: in a
 # batch, attention pads the shorter texts
@@ -46,6 +46,11 @@ def embed_texts(encoder, texts, *, normalize=True, batch_size="auto", cache=None
     -------
     vectors : ndarray of shape (n_texts, embed_dim), float32
 
+    Warns
+    -----
+    UserWarning
+        If each text is the name of an image file.
+
     See Also
     --------
     CLIPTextEmbedder : The same as a transformer, with prompt templates.
@@ -58,7 +63,9 @@ def embed_texts(encoder, texts, *, normalize=True, batch_size="auto", cache=None
     >>> embed_texts(encoder, ["a red circle", "a blue star"]).shape == (2, encoder.embed_dim)
     True
     """
-    texts, text_of = _distinct(as_texts(texts))
+    texts = as_texts(texts)
+    warn_of_image_files(texts)
+    texts, text_of = _distinct(texts)
     matrix = None
     with closing(_embedded(encoder, texts, batch_size, cache, verbose)) as results:
         for positions, vectors in results:

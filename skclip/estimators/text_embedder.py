@@ -8,7 +8,7 @@ from skclip.encode.images import embedding_width
 from skclip.encode.texts import embed_texts
 from skclip.estimators.base import EncoderMixin
 from skclip.estimators.prompts import embed_prompts, resolve_templates
-from skclip.inputs.texts import as_texts
+from skclip.inputs.texts import as_texts, warn_of_image_files
 
 
 class CLIPTextEmbedder(
@@ -57,7 +57,8 @@ class CLIPTextEmbedder(
     Notes
     -----
     Texts are cleaned and lower-cased as in OpenAI's tokenizer. Texts longer than the model's
-    context length are cut, with one `TextTruncationWarning`. Duplicates are embedded once.
+    context length are cut, with one `TextTruncationWarning`. Duplicates are embedded once. If each
+    text is the name of an image file, a warning says that images were probably meant.
 
     Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision",
     section 2.4.
@@ -137,7 +138,9 @@ class CLIPTextEmbedder(
         options = {"batch_size": self.batch_size, "cache": self.cache, "verbose": self.verbose}
         templates = self._resolve_templates(encoder)
         if templates is not None:
-            return embed_prompts(encoder, [[text] for text in as_texts(X)], templates, **options)
+            texts = as_texts(X)
+            warn_of_image_files(texts)
+            return embed_prompts(encoder, [[text] for text in texts], templates, **options)
         return embed_texts(encoder, X, normalize=self.normalize, **options)
 
     def _resolve_templates(self, encoder):

@@ -1,9 +1,11 @@
 """A column of texts in any container -> a list of str."""
 
 import reprlib
+import warnings
 
 import numpy as np
 
+from skclip.inputs.collections.suffixes import IMAGE_SUFFIXES, suffix_of
 from skclip.inputs.columns import as_column, is_missing
 
 
@@ -39,8 +41,8 @@ def as_texts(X, *, name="X"):
     for row, text in enumerate(texts):
         if type(text) is str:
             continue
-        if isinstance(text, str):  # numpy.str_
-            texts[row] = str(text)
+        if isinstance(text, str):  # numpy.str_, or the member of an Enum, which becomes its value
+            texts[row] = str.__str__(text)
         elif is_missing(text):
             raise ValueError(
                 f"the text in row {row} of {name} is missing ({text!r}); fill it in (an empty "
@@ -53,3 +55,19 @@ def as_texts(X, *, name="X"):
                 f"{reprlib.repr(text)}; {advice}"
             )
     return texts
+
+
+def warn_of_image_files(texts):
+    """Warn if all texts are names of image files, which are meant as images, not as texts.
+
+    Parameters
+    ----------
+    texts : list of str
+        What `as_texts` returns.
+    """
+    if all(suffix_of(text) in IMAGE_SUFFIXES for text in texts):
+        warnings.warn(
+            f"each text is the name of an image file, such as {reprlib.repr(texts[0])}; the names "
+            "are embedded, not the images: for these use CLIPImageEmbedder or embed_images",
+            stacklevel=3,
+        )

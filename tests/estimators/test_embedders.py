@@ -211,6 +211,14 @@ def test_normalize_and_features():
     np.testing.assert_allclose(projected.numpy(), raw, atol=1e-4)
 
 
+@pytest.mark.parametrize("templates", [None, "a {}"])
+def test_image_files_given_to_the_embedder_of_texts(templates):
+    embedder = CLIPTextEmbedder(TINY, templates=templates)
+    with pytest.warns(UserWarning, match="for these use CLIPImageEmbedder") as caught:
+        embedder.fit_transform(pd.Series(["cat.jpg", "dog.png"]))
+    assert len(caught) == 1
+
+
 def test_templates_and_raw_vectors_exclude_each_other():
     embedder = CLIPTextEmbedder(TINY, templates="photo", normalize=False)
     for method in ("fit", "transform"):

@@ -1,3 +1,6 @@
+import enum
+import warnings
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -5,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skclip.inputs.texts import as_texts
+from skclip.inputs.texts import as_texts, warn_of_image_files
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,22 @@ def test_the_list_of_the_caller_is_not_changed():
     texts = [np.str_("a"), "b"]
     as_texts(texts)
     assert type(texts[0]) is np.str_
+
+
+def test_the_member_of_an_enum_is_its_value():
+    color = enum.Enum("Color", {"A": "red"}, type=str)
+    texts = as_texts([color.A])
+    assert texts == ["red"]
+    assert type(texts[0]) is str
+
+
+def test_names_of_image_files_are_hardly_texts():
+    with pytest.warns(UserWarning, match="name of an image file, such as 'cats/1.JPG'; the names"):
+        warn_of_image_files(["cats/1.JPG", "https://example.org/dog.webp"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_image_files(["cats/1.jpg", "a photo of a cat"])
+        warn_of_image_files(["a photo.", ".jpg", "cat.txt"])
 
 
 def test_a_bare_str_is_refused():
