@@ -68,6 +68,9 @@ DONORS = {
     CLIPImageEmbedder("skclip/tiny"): Normalizer(),
     CLIPTextEmbedder("skclip/tiny"): Normalizer(),
     ZeroShotClassifier(["cat", "dog"], model="skclip/tiny"): QuadraticDiscriminantAnalysis(),
+    ZeroShotClassifier(
+        ["cat", "dog"], model="skclip/tiny", on_error="nan"
+    ): QuadraticDiscriminantAnalysis(),
 }
 
 # Their checks that make 2-D arrays of numbers cannot be run: those are neither images nor texts nor

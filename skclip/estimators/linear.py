@@ -1,9 +1,12 @@
 """Prediction from ``coef_``, ``intercept_`` and ``classes_``, for all linear classifiers."""
 
+import warnings
+
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from skclip.estimators.labels import as_labels, distinct_labels, show_first
 from skclip.estimators.solvers import log_probabilities
 
 
@@ -23,6 +26,33 @@ def logits_per_class(logits):
     logits : ndarray of shape (n_samples, max(n_logits, 2))
     """
     return np.hstack([-logits, logits]) if logits.shape[1] == 1 else logits
+
+
+def check_some_known(y, classifier):
+    """Return the true labels of a score as an array; warn if none is among the classes.
+
+    It is no error: the score is right then, and cross-validation can meet it, where all rows of a
+    class are in one fold.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+    classifier : LinearPredictionMixin
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,)
+    """
+    check_is_fitted(classifier)
+    y = as_labels(y)
+    labels, classes = distinct_labels(y), classifier.classes_.tolist()
+    if labels and set(labels).isdisjoint(classes):
+        warnings.warn(
+            "none of the labels in y is among the classes, so that no prediction can be right: y "
+            f"holds {show_first(labels)}, the classes are {show_first(classes)}",
+            stacklevel=3,
+        )
+    return y
 
 
 class LinearPredictionMixin(ClassifierMixin):
@@ -98,3 +128,23 @@ class LinearPredictionMixin(ClassifierMixin):
             In the order of ``classes_``; each row sums to one.
         """
         return np.exp(self.predict_log_proba(X))
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Embeddings; `ZeroShotClassifier` also takes images.
+        y : array-like of shape (n_samples,)
+            True labels. Rows whose label is not among ``classes_`` count as wrong; if that holds
+            for all rows, a warning says so.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weight of each row.
+
+        Returns
+        -------
+        score : float
+            Fraction of the rows, or of their weight, that is predicted right.
+        """
+        return super().score(X, check_some_known(y, self), sample_weight)

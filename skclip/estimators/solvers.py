@@ -27,10 +27,11 @@ def log_probabilities(logits):
     Returns
     -------
     log_proba : ndarray of shape (n_samples, max(n_logits, 2))
-        Log-sigmoid for one column, log-softmax for more.
+        Log-sigmoid for one column, log-softmax for more; NaN in the rows of NaN.
     """
     if logits.shape[1] == 1:
-        return -np.logaddexp(0, np.hstack([logits, -logits]))
+        with np.errstate(invalid="ignore"):  # NaN stays NaN, without a warning
+            return -np.logaddexp(0, np.hstack([logits, -logits]))
     shifted = logits - logits.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 

@@ -1,23 +1,26 @@
 """A classifier that needs only class names."""
 
+import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_array
+from sklearn.metrics import accuracy_score
+from sklearn.utils.validation import check_array, check_consistent_length
 
-from skclip._sklearn_compat import Interval, _fit_context
+from skclip._sklearn_compat import Interval, StrOptions, _fit_context
 from skclip.encode.encoder import DEFAULT_MODEL
-from skclip.encode.images import embed_images
+from skclip.encode.images import embed_readable_images
 from skclip.encode.vectors import normalize_rows
 from skclip.estimators.base import EncoderMixin
-from skclip.estimators.class_names import name_classes, resolve_reject_label
-from skclip.estimators.linear import LinearPredictionMixin, logits_per_class
+from skclip.estimators.class_names import append_reject_label, name_classes
+from skclip.estimators.linear import LinearPredictionMixin, check_some_known, logits_per_class
 from skclip.estimators.prompts import embed_prompts, resolve_templates
 from skclip.estimators.solvers import log_probabilities
+from skclip.exceptions import ImageReadError, MissingImageWarning
 from skclip.inputs.arrays import to_numpy
-from skclip.inputs.images import is_embeddings
+from skclip.inputs.images import as_images, is_embeddings
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
 
@@ -58,6 +61,12 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
     cache : None, "memory", path or EmbeddingStore, default=None
         Where embeddings are kept and looked up before they are computed: "memory" is this
         process, a path is a directory that several processes can share; see `EmbeddingStore`.
+    on_error : {"raise", "nan"}, default="raise"
+        What happens when images are missing or unreadable, or embeddings hold NaN. "raise" raises
+        an `ImageReadError` that names the row. "nan" issues one `MissingImageWarning` and predicts
+        nothing for these rows: logits and probabilities are NaN, labels None in an array of
+        objects, and `score` counts them as wrong. A row with a single NaN is treated as one of NaN
+        only; infinite embeddings are an error in any case.
 
     Attributes
     ----------
@@ -114,6 +123,7 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
         "temperature": [None, Interval(Real, 0, None, closed="neither")],
         "reject_below": [None, Interval(Real, 0, 1, closed="both")],
         "reject_label": [None, str, Integral],
+        "on_error": [StrOptions({"raise", "nan"})],
     }
 
     def __init__(
@@ -129,6 +139,7 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
         device="auto",
         dtype="auto",
         cache=None,
+        on_error="raise",
     ):
         self.classes = classes
         self.model = model
@@ -140,6 +151,7 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
         self.device = device
         self.dtype = dtype
         self.cache = cache
+        self.on_error = on_error
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X=None, y=None):
@@ -158,12 +170,13 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there are neither `classes` nor `y`, fewer than two classes, a name twice, or labels
-            in `y` that are not among the classes.
+            If there are neither `classes` nor `y`, fewer than two classes, a name twice, labels
+            that are missing or that an array of numpy would change, or labels in `y` that are not
+            among the classes.
         """
         labels, names = name_classes(self.classes, y)
         if self.reject_below is not None:
-            resolve_reject_label(self.reject_label, labels)
+            append_reject_label(labels, self.reject_label)
         encoder = self._load_to_fit()
         self.templates_ = resolve_templates(self.templates, encoder)
         self.temperature_ = resolve_temperature(self.temperature, encoder)
@@ -189,14 +202,14 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
         -------
         y : ndarray of shape (n_samples,)
             Labels out of ``classes_``, and `reject_label` for rows whose highest probability is
-            lower than `reject_below`.
+            lower than `reject_below`. None, in an array of objects, for rows without a prediction.
         """
         logits = self._logits(X)
-        labels = self.classes_[logits_per_class(logits).argmax(axis=1)]
-        if self.reject_below is None:
-            return labels
-        rejected = np.exp(log_probabilities(logits)).max(axis=1) < self.reject_below
-        return np.where(rejected, resolve_reject_label(self.reject_label, self.classes_), labels)
+        labels, best = self.classes_, logits_per_class(logits).argmax(axis=1)
+        if self.reject_below is not None:
+            labels = append_reject_label(labels, self.reject_label)
+            best[np.exp(log_probabilities(logits)).max(axis=1) < self.reject_below] = -1
+        return none_where_nan(labels[best], logits)
 
     def top_k(self, X, k=5):
         """Most probable labels of each row with their probabilities, best first.
@@ -211,32 +224,92 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
         Returns
         -------
         labels : ndarray of shape (n_samples, k)
+            None, in an array of objects, for rows without a prediction.
         probabilities : ndarray of shape (n_samples, k)
+            NaN for rows without a prediction.
         """
         if not isinstance(k, Integral) or k < 1:
             raise ValueError(f"k must be an int of at least 1, got {k!r}")
         logits = self._logits(X)
         best = np.argsort(-logits_per_class(logits), axis=1, kind="stable")[:, :k]
         probabilities = np.exp(log_probabilities(logits))
-        return self.classes_[best], np.take_along_axis(probabilities, best, axis=1)
+        labels = none_where_nan(self.classes_[best], logits)
+        return labels, np.take_along_axis(probabilities, best, axis=1)
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : images, or array-like of shape (n_samples, embed_dim)
+            Images or embeddings.
+        y : array-like of shape (n_samples,)
+            True labels. Rows whose label is not among ``classes_`` count as wrong; if that holds
+            for all rows, a warning says so.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weight of each row.
+
+        Returns
+        -------
+        score : float
+            Fraction of the rows, or of their weight, that is predicted right. Rows without a
+            prediction count as wrong.
+        """
+        y = check_some_known(y, self)
+        predicted = self.predict(X)
+        check_consistent_length(y, predicted)
+        unpredicted = np.array([label is None for label in predicted])
+        if unpredicted.any():  # stand for them with a class that is not theirs
+            first, second = self.classes_[:2].tolist()
+            predicted[unpredicted] = np.where(y[unpredicted] == first, second, first)
+            predicted = np.array(predicted.tolist())
+        return accuracy_score(y, predicted, sample_weight=sample_weight)
 
     def _as_features(self, X):
-        """Return the normalized embeddings of images, or those that X holds."""
+        """Return normalized embeddings, of images or those that X holds; NaN without one."""
         self._validate_params()
         embed_dim = self.coef_.shape[1]
         if is_embeddings(X):
-            return normalize_rows(check_embeddings(X, embed_dim))
-        vectors = embed_images(self._load_fitted(), X, batch_size=self.batch_size, cache=self.cache)
+            vectors = check_embeddings(X, embed_dim)
+            rows = np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist()
+            causes = dict.fromkeys(rows, "its embedding holds NaN")
+        else:
+            vectors, causes = self._embed(X, embed_dim)
+        if causes:
+            first = min(causes)
+            error = ImageReadError(first, causes[first])
+            if self.on_error == "raise":
+                raise error
+            warnings.warn(
+                f"{len(causes)} of {len(vectors)} rows have no prediction, and count as wrong in "
+                f"score; the first: {error}",
+                MissingImageWarning,
+                stacklevel=4,
+            )
+        return normalize_rows(vectors)
+
+    def _embed(self, X, embed_dim):
+        vectors, causes = embed_readable_images(
+            self._load_fitted(),
+            as_images(X),
+            batch_size=self.batch_size,
+            cache=self.cache,
+            stop_at_error=self.on_error == "raise",
+        )
         if vectors.shape[1] != embed_dim:
             raise ValueError(
                 f"the model embeds images in {vectors.shape[1]} dimensions and texts in "
                 f"{embed_dim}; its two halves do not belong together"
             )
-        return vectors
+        return vectors, causes
+
+    def __setstate__(self, state):
+        super().__setstate__({"on_error": "raise", **state})  # earlier pickles lack it
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.on_error == "nan"
         tags.target_tags.required = self.classes is None
         return tags
 
@@ -279,18 +352,45 @@ def check_embeddings(X, embed_dim):
     Returns
     -------
     embeddings : ndarray of shape (n_samples, embed_dim)
+        May hold NaN.
 
     Raises
     ------
     ValueError
-        If X has another number of columns, or values that are not finite.
+        If X has another number of columns, or infinite values.
     """
     if not hasattr(X, "columns"):
         X = to_numpy(X)
-    X = check_array(X, dtype=[np.float32, np.float64], copy=True, input_name="X")
+    X = check_array(
+        X,
+        dtype=[np.float32, np.float64],
+        copy=True,
+        ensure_all_finite="allow-nan",
+        input_name="X",
+    )
     if X.shape[1] != embed_dim:
         raise ValueError(
             f"X has {X.shape[1]} columns, but the model's embeddings have {embed_dim}; pass "
             "images, or embeddings of the same model"
         )
     return X
+
+
+def none_where_nan(labels, logits):
+    """Return labels with None in the rows whose logits are NaN; unchanged if there are none.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_samples,) or (n_samples, k)
+    logits : ndarray of shape (n_samples, n_logits)
+
+    Returns
+    -------
+    labels : ndarray
+        Of objects if there are such rows.
+    """
+    unpredicted = np.isnan(logits).any(axis=1)
+    if unpredicted.any():
+        labels = labels.astype(object)
+        labels[unpredicted] = None
+    return labels

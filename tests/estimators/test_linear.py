@@ -52,3 +52,13 @@ def test_one_logit_is_that_of_the_second_class():
     np.testing.assert_array_equal(logits_per_class(np.array([[3.0], [-1.0]])), [[-3, 3], [1, -1]])
     three = np.array([[3.0, 1.0, 2.0]])
     np.testing.assert_array_equal(logits_per_class(three), three)
+
+
+def test_score_warns_if_no_label_is_among_the_classes():
+    probe = with_coefficients(LinearProbe(), np.eye(4)[:3], ["cat", "dog", "fox"])
+    message = r"y holds \['Cat', 'Dog'\], the classes are \['cat', 'dog', 'fox'\]"
+    with pytest.warns(UserWarning, match=message) as caught:
+        assert probe.score(np.eye(4)[:2], ["Cat", "Dog"]) == 0
+    assert caught[0].filename == __file__
+    assert probe.score(np.eye(4)[:2], ["cat", "Dog"]) == 0.5
+    assert probe.score(np.eye(4)[:2], ["cat", "Dog"], sample_weight=[3, 1]) == 0.75

@@ -12,9 +12,10 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.utils import get_tags
 from toy import ColorEncoder, solid
 
-from skclip import ZeroShotClassifier
+from skclip import ImageReadError, MissingImageWarning, ZeroShotClassifier
 from skclip.encode.vectors import normalize_rows
 
 NAMES = ["red", "green", "blue"]
@@ -197,8 +198,11 @@ def test_embeddings_of_another_width_are_refused():
     fitted = classifier().fit()
     with pytest.raises(ValueError, match="X has 3 columns, but the model's embeddings have 4"):
         fitted.predict(np.ones((2, 3)))
-    with pytest.raises(ValueError, match="NaN"):
-        fitted.predict(np.full((2, 4), np.nan))
+    with pytest.raises(ImageReadError, match="image in row 1: its embedding holds NaN"):
+        fitted.predict(np.array([[1, 1, 1, 1], [1, np.nan, 1, 1]]))
+    for on_error in ("raise", "nan"):
+        with pytest.raises(ValueError, match="Input X contains infinity"):
+            fitted.set_params(on_error=on_error).predict(np.array([[np.nan] * 4, [np.inf] * 4]))
 
 
 def test_templates_are_averaged_as_unit_vectors_and_renormalized():
@@ -351,10 +355,166 @@ def test_bad_reject_label(params, message):
         classifier(reject_below=0.5, **params).fit()
 
 
+def some_unreadable(kind):
+    """Return images or their embeddings; rows 1 and 3 cannot be read, or hold NaN."""
+    if kind == "images":
+        red, white, blue = solid("red", "white", "blue")
+        return [red, b"no image", white, None, blue]
+    embeddings = ColorEncoder().encode_images(solid("red", "red", "white", "red", "blue"))
+    embeddings[1, 2] = embeddings[3] = np.nan
+    return embeddings
+
+
+both_kinds = pytest.mark.parametrize("kind", ["images", "embeddings"])
+
+
+@both_kinds
+@pytest.mark.parametrize("classes", [NAMES, ["red", "blue"]])
+def test_rows_that_cannot_be_read_have_no_probabilities(kind, classes):
+    X = some_unreadable(kind)
+    readable = [0, 2, 4]
+    fitted = classifier(classes, on_error="nan").fit()
+    for method in ("decision_function", "predict_proba", "predict_log_proba"):
+        with pytest.warns(MissingImageWarning, match="^2 of 5 rows have no prediction.*in row 1"):
+            found = getattr(fitted, method)(X)
+        assert np.isnan(found[[1, 3]]).all()
+        expected = getattr(fitted, method)(
+            [X[row] for row in readable] if kind == "images" else X[readable]
+        )
+        np.testing.assert_allclose(found[readable], expected, rtol=1e-6)
+        assert found.dtype == expected.dtype
+
+
+@both_kinds
+@pytest.mark.parametrize("labels", [NAMES, {7: "red", 8: "green", 9: "blue"}])
+def test_rows_that_cannot_be_read_have_no_label(kind, labels):
+    X = some_unreadable(kind)
+    red, blue = ("red", "blue") if labels is NAMES else (7, 9)
+    fitted = classifier(labels, on_error="nan").fit()
+    with pytest.warns(MissingImageWarning):
+        predicted = fitted.predict(X)
+    assert predicted.dtype == object
+    assert predicted.tolist()[::4] == [red, blue]
+    assert predicted[2] is not None
+    assert predicted[1] is None
+    assert predicted[3] is None
+    assert fitted.predict(X[:1]).dtype == fitted.classes_.dtype  # as without such rows
+    with pytest.warns(MissingImageWarning):
+        top, probabilities = fitted.top_k(X, k=2)
+    assert top[[1, 3]].tolist() == [[None, None]] * 2
+    assert top[0, 0] == red
+    assert np.isnan(probabilities[[1, 3]]).all()
+    assert np.isfinite(probabilities[[0, 2, 4]]).all()
+
+
+@both_kinds
+def test_rows_that_cannot_be_read_are_not_rejected(kind):
+    fitted = classifier(reject_below=0.5, on_error="nan").fit()
+    with pytest.warns(MissingImageWarning):
+        predicted = fitted.predict(some_unreadable(kind))
+    assert predicted.tolist() == ["red", None, "rejected", None, "blue"]
+
+
+@both_kinds
+@pytest.mark.parametrize("labels", [NAMES, {7: "red", 8: "green", 9: "blue"}])
+def test_rows_that_cannot_be_read_are_wrong(kind, labels):
+    X = some_unreadable(kind)
+    red, green, blue = NAMES if labels is NAMES else labels
+    fitted = classifier(labels, on_error="nan").fit()
+    message = "2 of 5 rows have no prediction, and count as wrong in score; the first: image in ro"
+    # blue is the first class, or the last: also a row of the first class is wrong
+    for y in ([red, blue, "?", red, blue], [red, red, "?", blue, blue]):
+        y[2] = green
+        y = np.array(y)
+        with pytest.warns(MissingImageWarning, match=message):
+            right = fitted.score(X, y)
+        assert right == pytest.approx((2 + (fitted.predict(X[2:3])[0] == green)) / 5)
+        with pytest.warns(MissingImageWarning):
+            assert fitted.score(X, y, sample_weight=[1, 3, 0, 0, 1]) == pytest.approx(2 / 5)
+    with pytest.warns(MissingImageWarning):
+        assert fitted.score(X[1:2], [blue]) == 0
+    with (
+        pytest.warns(MissingImageWarning),
+        pytest.raises(ValueError, match="inconsistent numbers of samples"),
+    ):
+        fitted.score(X, [red, blue])
+
+
+def test_unreadable_rows_are_errors_by_default():
+    fitted = classifier().fit()
+    for kind in ("images", "embeddings"):
+        with pytest.raises(ImageReadError) as caught:
+            fitted.predict(some_unreadable(kind))
+        assert caught.value.row == 1
+
+
+def test_unreadable_rows_in_cross_validation():
+    y = np.array(["red", "green", "blue"] * 4)
+    X = solid(*y)
+    X[4] = None
+    tolerant = classifier(on_error="nan")
+    with pytest.warns(MissingImageWarning):
+        assert cross_val_score(tolerant, X, y, cv=3).tolist() == [1, 0.75, 1]
+    with pytest.warns(MissingImageWarning):
+        predicted = cross_val_predict(tolerant, X, y, cv=3)
+    assert predicted.tolist() == [*y[:4], None, *y[5:]]
+    with pytest.warns(MissingImageWarning):
+        search = GridSearchCV(tolerant, {"temperature": [0.1, 1.0]}, cv=3).fit(X, y)
+    assert search.best_score_ == pytest.approx(11 / 12)
+
+
+def test_tags_say_whether_nan_is_allowed():
+    for on_error in ("raise", "nan"):
+        tags = get_tags(classifier(on_error=on_error))
+        assert tags.input_tags.allow_nan == (on_error == "nan")
+
+
+def test_pickles_from_before_on_error_raise_errors():
+    fitted = classifier().fit()
+    del fitted.on_error
+    restored = pickle.loads(pickle.dumps(fitted))
+    assert restored.get_params()["on_error"] == "raise"
+    with pytest.raises(ImageReadError, match="row 1"):
+        restored.predict(some_unreadable("images"))
+
+
+@pytest.mark.parametrize(
+    ("y", "shown"),
+    [
+        (["Red", "Blue"], "y holds ['Blue', 'Red'], the classes are ['blue', 'green', 'red']"),
+        (pd.Series(["cat"] * 2, dtype="category"), "y holds ['cat'], the classes are ['blue', "),
+    ],
+)
+def test_score_warns_if_no_label_is_among_the_classes(y, shown):
+    with pytest.warns(UserWarning, match=re.escape(shown)):
+        assert classifier().fit().score(solid("red", "blue"), y) == 0
+
+
+def test_score_for_numbers_where_classes_are_names():
+    # scikit-learn's accuracy refuses to compare the two
+    with (
+        pytest.warns(UserWarning, match=re.escape("y holds [0, 1], the classes are ['blue'")),
+        pytest.raises(ValueError, match="string|type"),
+    ):
+        classifier().fit().score(solid("red", "blue"), [0, 1])
+
+
+def test_labels_that_are_no_class_count_as_wrong():
+    # as with a classifier for some of the classes of a dataset
+    assert classifier().fit().score(solid("red", "white", "blue"), ["red", "white", "?"]) == 1 / 3
+
+
+def test_missing_labels_have_no_score():
+    with pytest.raises(ValueError, match="the label in row 1 of y is missing"):
+        classifier().fit().score(solid("red", "blue"), ["red", None])
+
+
 def test_not_fitted():
     for method in ("predict", "predict_proba", "decision_function", "top_k"):
         with pytest.raises(NotFittedError):
             getattr(classifier(), method)(solid("red"))
+    with pytest.raises(NotFittedError):
+        classifier().score(solid("red"), ["red"])
 
 
 def test_refit_forgets_the_former_model():
