@@ -138,8 +138,6 @@ def _as_array(y):
         labels = np.array(y.data, dtype=object)
         labels[np.ma.getmaskarray(y)] = None
         return labels
-    if hasattr(y, "iloc") and len(y.shape) == 2 and y.shape[1] == 1:
-        return _as_array(y.iloc[:, 0]).reshape(-1, 1)
     dtype = getattr(y, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind != "T":
         return np.asarray(y)

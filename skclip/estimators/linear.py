@@ -31,8 +31,8 @@ def logits_per_class(logits):
 def check_some_known(y, classifier):
     """Return the true labels of a score as an array; warn if none is among the classes.
 
-    It is no error: the score is right then, and cross-validation can meet it, where all rows of a
-    class are in one fold.
+    Labels of the classes' type are no error: cross-validation meets them where all rows of a class
+    are in one fold, and the score, which is zero, is right.
 
     Parameters
     ----------
@@ -42,16 +42,23 @@ def check_some_known(y, classifier):
     Returns
     -------
     y : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If y holds numbers and the classes are str, or the other way round.
     """
     check_is_fitted(classifier)
     y = as_labels(y)
     labels, classes = distinct_labels(y), classifier.classes_.tolist()
     if labels and set(labels).isdisjoint(classes):
-        warnings.warn(
-            "none of the labels in y is among the classes, so that no prediction can be right: y "
-            f"holds {show_first(labels)}, the classes are {show_first(classes)}",
-            stacklevel=3,
+        message = (
+            f"none of the labels in y is among the classes: y holds {show_first(labels)}, the "
+            f"classes are {show_first(classes)}"
         )
+        if isinstance(labels[0], str) != isinstance(classes[0], str):
+            raise ValueError(message)
+        warnings.warn(f"{message}; the score is zero", stacklevel=3)
     return y
 
 
@@ -137,8 +144,8 @@ class LinearPredictionMixin(ClassifierMixin):
         X : array-like of shape (n_samples, n_features)
             Embeddings; `ZeroShotClassifier` also takes images.
         y : array-like of shape (n_samples,)
-            True labels. Rows whose label is not among ``classes_`` count as wrong; if that holds
-            for all rows, a warning says so.
+            True labels, of the type of ``classes_``. Rows whose label is not among these count as
+            wrong; if that holds for all rows, a warning says so.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weight of each row.
 

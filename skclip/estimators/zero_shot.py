@@ -244,8 +244,8 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
         X : images, or array-like of shape (n_samples, embed_dim)
             Images or embeddings.
         y : array-like of shape (n_samples,)
-            True labels. Rows whose label is not among ``classes_`` count as wrong; if that holds
-            for all rows, a warning says so.
+            True labels, of the type of ``classes_``. Rows whose label is not among these count as
+            wrong; if that holds for all rows, a warning says so.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weight of each row.
 
@@ -258,8 +258,8 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
         y = check_some_known(y, self)
         predicted = self.predict(X)
         check_consistent_length(y, predicted)
-        unpredicted = np.array([label is None for label in predicted])
-        if unpredicted.any():  # stand for them with a class that is not theirs
+        if predicted.dtype.kind == "O":  # for None stands a class that is not the row's
+            unpredicted = np.array([label is None for label in predicted])
             first, second = self.classes_[:2].tolist()
             predicted[unpredicted] = np.where(y[unpredicted] == first, second, first)
             predicted = np.array(predicted.tolist())
@@ -269,39 +269,31 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
         """Return normalized embeddings, of images or those that X holds; NaN without one."""
         self._validate_params()
         embed_dim = self.coef_.shape[1]
+        stop_at_error = self.on_error == "raise"
         if is_embeddings(X):
-            vectors = check_embeddings(X, embed_dim)
-            rows = np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist()
-            causes = dict.fromkeys(rows, "its embedding holds NaN")
+            vectors, causes = check_embeddings(X, embed_dim, stop_at_error=stop_at_error)
         else:
-            vectors, causes = self._embed(X, embed_dim)
-        if causes:
-            first = min(causes)
-            error = ImageReadError(first, causes[first])
-            if self.on_error == "raise":
-                raise error
-            warnings.warn(
-                f"{len(causes)} of {len(vectors)} rows have no prediction, and count as wrong in "
-                f"score; the first: {error}",
-                MissingImageWarning,
-                stacklevel=4,
+            vectors, causes = embed_readable_images(
+                self._load_fitted(),
+                as_images(X),
+                batch_size=self.batch_size,
+                cache=self.cache,
+                stop_at_error=stop_at_error,
             )
-        return normalize_rows(vectors)
-
-    def _embed(self, X, embed_dim):
-        vectors, causes = embed_readable_images(
-            self._load_fitted(),
-            as_images(X),
-            batch_size=self.batch_size,
-            cache=self.cache,
-            stop_at_error=self.on_error == "raise",
-        )
         if vectors.shape[1] != embed_dim:
             raise ValueError(
                 f"the model embeds images in {vectors.shape[1]} dimensions and texts in "
                 f"{embed_dim}; its two halves do not belong together"
             )
-        return vectors, causes
+        if causes:
+            first = min(causes)
+            warnings.warn(
+                f"{len(causes)} of {len(vectors)} rows have no prediction, and count as wrong in "
+                f"score; the first: {ImageReadError(first, causes[first])}",
+                MissingImageWarning,
+                stacklevel=4,
+            )
+        return normalize_rows(vectors)
 
     def __setstate__(self, state):
         super().__setstate__({"on_error": "raise", **state})  # earlier pickles lack it
@@ -341,21 +333,26 @@ def resolve_temperature(temperature, encoder):
     return temperature
 
 
-def check_embeddings(X, embed_dim):
+def check_embeddings(X, embed_dim, *, stop_at_error):
     """Return a copy of a table of embeddings as a float32 or float64 array.
 
     Parameters
     ----------
     X : 2-D array, tensor or frame of numbers
     embed_dim : int
+    stop_at_error : bool
+        Whether to raise an `ImageReadError` for the first row with NaN.
 
     Returns
     -------
     embeddings : ndarray of shape (n_samples, embed_dim)
-        May hold NaN.
+    causes : dict of int to str
+        For each row with NaN that it holds NaN.
 
     Raises
     ------
+    ImageReadError
+        For the first row with NaN, with `stop_at_error`.
     ValueError
         If X has another number of columns, or infinite values.
     """
@@ -373,7 +370,12 @@ def check_embeddings(X, embed_dim):
             f"X has {X.shape[1]} columns, but the model's embeddings have {embed_dim}; pass "
             "images, or embeddings of the same model"
         )
-    return X
+    rows = np.flatnonzero(np.isnan(X).any(axis=1)).tolist()
+    if rows and stop_at_error:
+        raise ImageReadError(
+            rows[0], "its embedding holds NaN; leave the row out, or set on_error='nan'"
+        )
+    return X, dict.fromkeys(rows, "its embedding holds NaN")
 
 
 def none_where_nan(labels, logits):

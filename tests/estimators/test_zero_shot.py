@@ -490,13 +490,16 @@ def test_score_warns_if_no_label_is_among_the_classes(y, shown):
         assert classifier().fit().score(solid("red", "blue"), y) == 0
 
 
-def test_score_for_numbers_where_classes_are_names():
-    # scikit-learn's accuracy refuses to compare the two
-    with (
-        pytest.warns(UserWarning, match=re.escape("y holds [0, 1], the classes are ['blue'")),
-        pytest.raises(ValueError, match="string|type"),
-    ):
-        classifier().fit().score(solid("red", "blue"), [0, 1])
+@pytest.mark.parametrize(
+    ("classes", "y", "shown"),
+    [
+        (NAMES, [0, 1], "y holds [0, 1], the classes are ['blue', 'green', 'red']"),
+        ({0: "red", 1: "blue"}, ["0", "1"], "y holds ['0', '1'], the classes are [0, 1]"),
+    ],
+)
+def test_score_for_labels_of_another_type_is_an_error(classes, y, shown):
+    with pytest.raises(ValueError, match=re.escape(f"among the classes: {shown}")):
+        classifier(classes).fit().score(solid("red", "blue"), y)
 
 
 def test_labels_that_are_no_class_count_as_wrong():
