@@ -4,7 +4,6 @@ The steps, in this order: duplicates are found; vectors that a store has are loo
 images are read in threads, a few batches ahead of the model; each vector is copied to its rows.
 """
 
-import warnings
 from contextlib import closing
 from functools import partial
 from numbers import Integral
@@ -12,6 +11,7 @@ from numbers import Integral
 import numpy as np
 from tqdm.auto import tqdm
 
+from skclip._warnings import warn
 from skclip.encode.batches import parts_of, plan_batches
 from skclip.encode.cache.lookup import stored_or_computed
 from skclip.encode.cache.resolve import store_for
@@ -110,11 +110,10 @@ def embed_images(
         )
     if causes:
         first = min(causes)
-        warnings.warn(
+        warn(
             f"{len(causes)} of {len(vectors)} images could not be read and became rows of NaN; the "
             f"first: {ImageReadError(first, causes[first])}",
             MissingImageWarning,
-            stacklevel=2,
         )
     return normalize_rows(vectors) if normalize else vectors
 

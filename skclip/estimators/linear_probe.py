@@ -1,6 +1,5 @@
 """A linear classifier on embeddings: logistic regression, fitted to the exact minimum."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from skclip._sklearn_compat import Interval, StrOptions, _check_sample_weight, _fit_context
+from skclip._warnings import warn
 from skclip.estimators.linear import LinearPredictionMixin
 from skclip.estimators.solvers import coefficients, logistic_problem, minimize
 
@@ -92,11 +92,10 @@ class BaseLinearProbe(LinearPredictionMixin, BaseEstimator):
         )
         theta, self.n_iter_, converged = minimize(problem, C, tol=self.tol, max_iter=self.max_iter)
         if not converged:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__} has not converged after max_iter={self.max_iter} "
                 "Newton steps; raise max_iter, scale X, or lower C.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         coef, intercept = coefficients(problem, theta)
         self.coef_ = coef.astype(X.dtype)

@@ -1,6 +1,5 @@
 """A linear probe that chooses the strength of its penalty by cross-validation."""
 
-import warnings
 from inspect import Parameter, signature
 from numbers import Integral
 
@@ -13,6 +12,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.parallel import Parallel, delayed
 
 from skclip._sklearn_compat import Interval, StrOptions, _fit_context
+from skclip._warnings import warn
 from skclip.estimators.coarse_to_fine import best_index, search_grid
 from skclip.estimators.linear_probe import BaseLinearProbe, LinearProbe
 from skclip.estimators.solvers import coefficients, logistic_problem, minimize
@@ -298,12 +298,11 @@ class LinearProbeCV(BaseLinearProbe):
         exhaustive = not isinstance(self.Cs, Integral)
         scores = search_grid(evaluate, len(self.Cs_), exhaustive=exhaustive)
         if n_failed:
-            warnings.warn(
+            warn(
                 f"{n_failed} of the {n_fits} fits of the cross-validation have not converged "
                 f"after max_iter={self.max_iter} Newton steps; raise max_iter, scale X, or leave "
                 "out the largest Cs.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return scores
 

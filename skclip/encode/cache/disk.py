@@ -4,9 +4,9 @@ import ctypes
 import errno
 import os
 import sqlite3
-import warnings
 from pathlib import Path
 
+from skclip._warnings import warn
 from skclip.encode.cache.database import CorruptDatabaseError, Database, is_corruption
 from skclip.encode.cache.directory import (
     add_counts,
@@ -327,10 +327,9 @@ class DiskSession:
             if newest_database(self._directory) not in (file, None):
                 return  # another session has replaced it
             start_new_database(self._directory)
-        warnings.warn(
+        warn(
             f"the embedding store in {str(self._directory)!r} is damaged ({error}) and was "
-            "replaced by an empty one; its embeddings will be computed again",
-            stacklevel=2,
+            "replaced by an empty one; its embeddings will be computed again"
         )
 
     def _stop(self, reason, *, reading):
@@ -342,10 +341,9 @@ class DiskSession:
     def _warn(self):
         if not self._warned:
             self._warned = True
-            warnings.warn(
+            warn(
                 f"the embedding store in {str(self._directory)!r} stores nothing more in this "
-                f"call ({self._reason}); the missing embeddings are computed as usual",
-                stacklevel=2,
+                f"call ({self._reason}); the missing embeddings are computed as usual"
             )
 
 
