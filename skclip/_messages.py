@@ -2,8 +2,7 @@
 
 import reprlib
 
-_LONGEST_VALUE = 200
-_LONGEST_MESSAGE = 1000
+_LONGEST = 200
 
 
 class _Repr(reprlib.Repr):
@@ -13,12 +12,12 @@ class _Repr(reprlib.Repr):
 
 
 _repr = _Repr()
-_repr.maxstring = _repr.maxother = _LONGEST_VALUE
+_repr.maxstring = _repr.maxother = _LONGEST
 _repr.maxlevel = 3
 
 
 def shown(value):
-    """Return the repr of a value in one line of at most a few hundred characters.
+    """Return the repr of a value in one line of at most 200 characters.
 
     Parameters
     ----------
@@ -39,12 +38,8 @@ def shown(value):
     >>> shown(list(range(10**6)))
     '[0, 1, 2, 3, 4, 5, ...]'
     """
-    return shortened(_repr.repr(value), _LONGEST_VALUE)
-
-
-def shortened(text, longest=_LONGEST_MESSAGE):
-    """Return a text as it is, or both its ends if it has more than `longest` characters."""
-    if len(text) <= longest:
+    text = _repr.repr(value)
+    if len(text) <= _LONGEST:
         return text
-    half = (longest - len("...")) // 2
+    half = (_LONGEST - len("...")) // 2
     return f"{text[:half]}...{text[-half:]}"

@@ -16,7 +16,14 @@ from skclip.checkpoints.load import load_checkpoint
 from skclip.checkpoints.resolve import DEFAULT_MODEL, identify
 from skclip.encode.devices import resolve_device, resolve_dtype
 from skclip.encode.preprocess import normalize
-from skclip.encode.protocol import Encoder, check_fingerprint, check_pictures, is_encoder
+from skclip.encode.protocol import (
+    Encoder,
+    check_fingerprint,
+    check_pictures,
+    describe,
+    is_encoder,
+    what_to_pass,
+)
 from skclip.encode.reading import read_pixels
 from skclip.exceptions import ImageReadError
 from skclip.inputs.items import ImageUnreadableError, as_item
@@ -267,7 +274,12 @@ def load_encoder(
     """
     if preprocess not in _PREPROCESS:
         raise ValueError(f"preprocess must be 'fast' or 'exact', got {preprocess!r}")
-    if not isinstance(model, str | os.PathLike) and is_encoder(model):
+    if not isinstance(model, str | os.PathLike):
+        if not is_encoder(model):
+            raise TypeError(
+                "model must be a name, a path, or an object with encode_images and encode_texts, "
+                f"got {describe(model)}; {what_to_pass(model)}"
+            )
         if (device, dtype, preprocess, compile) != ("auto", "auto", "fast", False):
             raise ValueError(
                 "device and dtype must be 'auto' when model is an object, preprocess 'fast' and "

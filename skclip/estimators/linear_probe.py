@@ -9,8 +9,10 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from skclip._messages import shown
 from skclip._sklearn_compat import Interval, StrOptions, _check_sample_weight, _fit_context
 from skclip._warnings import warn
+from skclip.estimators.base import EstimatorMixin
 from skclip.estimators.linear import LinearPredictionMixin
 from skclip.estimators.solvers import coefficients, logistic_problem, minimize
 
@@ -49,12 +51,12 @@ def weigh_classes(class_weight, classes, y, sample_weight):
             label = classes[unusable].tolist()[0]
             raise ValueError(
                 "class_weight must hold finite numbers that are not negative, got "
-                f"{class_weight[label]!r} for class {label!r}"
+                f"{shown(class_weight[label])} for class {shown(label)}"
             )
     return sample_weight * per_class[y]
 
 
-class BaseLinearProbe(LinearPredictionMixin, BaseEstimator):
+class BaseLinearProbe(LinearPredictionMixin, EstimatorMixin, BaseEstimator):
     """Data checks and the fit at a given ``C``, shared by both linear probes."""
 
     def _check_training_data(self, X, y, sample_weight):
@@ -75,7 +77,7 @@ class BaseLinearProbe(LinearPredictionMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs rows of at least two classes, "
-                f"got 1 class in y: {self.classes_.tolist()}."
+                f"got 1 class in y: {shown(self.classes_.tolist())}."
             )
         sample_weight = _check_sample_weight(
             sample_weight, X, dtype=np.float64, ensure_non_negative=True

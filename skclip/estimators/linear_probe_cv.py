@@ -11,6 +11,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.parallel import Parallel, delayed
 
+from skclip._messages import shown
 from skclip._sklearn_compat import Interval, StrOptions, _fit_context
 from skclip._warnings import warn
 from skclip.estimators.coarse_to_fine import best_index, search_grid
@@ -24,7 +25,7 @@ def default_n_folds(classes, y):
     if count.min() < 2:
         label = classes.tolist()[count.argmin()]
         raise ValueError(
-            f"cv=None needs two rows of each class, but class {label!r} has one sample; "
+            f"cv=None needs two rows of each class, but class {shown(label)} has one sample; "
             "add rows, leave that class out, or pass cv."
         )
     return min(5, int(count.min()))
@@ -309,7 +310,7 @@ class LinearProbeCV(BaseLinearProbe):
     def _check_Cs(self):
         if isinstance(self.Cs, Integral):
             return np.logspace(-6, 6, self.Cs) if self.Cs > 1 else np.array([1.0])
-        message = f"Cs must be positive and finite numbers, got {self.Cs!r}."
+        message = f"Cs must be positive and finite numbers, got {shown(self.Cs)}."
         try:
             Cs = np.unique(np.asarray(self.Cs, dtype=np.float64))
         except (TypeError, ValueError) as error:

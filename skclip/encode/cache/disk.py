@@ -6,6 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from skclip._messages import shown
 from skclip._warnings import warn
 from skclip.encode.cache.database import CorruptDatabaseError, Database, is_corruption
 from skclip.encode.cache.directory import (
@@ -73,7 +74,7 @@ class EmbeddingStore:
 
     def __init__(self, path, *, max_bytes=None, hash_files=False):
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-            raise TypeError(f"path must be a directory (str or Path), got {path!r}")
+            raise TypeError(f"path must be a directory (str or Path), got {shown(path)}")
         check_max_bytes(max_bytes, smallest=_SMALLEST_BOUND)
         # absolute, so that a change of the working directory changes nothing
         self.path = Path(os.path.abspath(os.path.expanduser(path)))

@@ -2,6 +2,7 @@
 
 import os
 
+from skclip._messages import shown
 from skclip.encode.cache.disk import EmbeddingStore
 from skclip.encode.cache.keys import key_prefix
 from skclip.encode.cache.memory import MemoryStore
@@ -37,9 +38,9 @@ def store_for(encoder, cache, *kind):
     fingerprint = encoder.fingerprint  # read once: an adapter computes it
     if not isinstance(fingerprint, str):
         raise ValueError(
-            f"cache={cache!r} needs a model with a fingerprint (a str), and this one has none; "
-            "leave cache=None, or give the encoder a fingerprint that changes whenever its vectors "
-            "would"
+            f"cache={shown(cache)} needs a model with a fingerprint (a str), and this one has "
+            "none; leave cache=None, or give the encoder a fingerprint that changes whenever its "
+            "vectors would"
         )
     return store, key_prefix(fingerprint, encoder.variant, *kind)
 
@@ -81,5 +82,5 @@ def resolve_cache(cache):
         return cache
     raise TypeError(
         "cache must be None, 'memory', a directory (str or Path) or an EmbeddingStore, "
-        f"got {cache!r}"
+        f"got {shown(cache)}"
     )
