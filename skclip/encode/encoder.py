@@ -224,6 +224,18 @@ class CLIPEncoder(Encoder):
         dtype = str(self._dtype).removeprefix("torch.")
         return _rebuild, (on_cpu, dtype, self._preprocess, self._compile)
 
+    # what skops saves in place of `__reduce__`, which it does not call
+    def __getstate__(self):
+        if self._reload_from is None:
+            raise TypeError(
+                "skops cannot save a model that was not loaded by name or path; pickle it, or save "
+                "it by skclip.training.save_model and load it from there"
+            )
+        return {"reload": [self.fingerprint, *self._reload_from]}
+
+    def __setstate__(self, state):
+        self.__dict__.update(_reload(*state["reload"]).__dict__)
+
     def __repr__(self):
         return f"<CLIPEncoder of {self._checkpoint.source}, {self.embed_dim} dimensions>"
 

@@ -1,7 +1,6 @@
 """A store of embeddings in a directory."""
 
 import ctypes
-import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -11,6 +10,7 @@ from skclip._warnings import warn
 from skclip.encode.cache.database import CorruptDatabaseError, Database, is_corruption
 from skclip.encode.cache.directory import (
     add_counts,
+    check_directory,
     close_inherited_lock,
     directory_lock,
     end_session,
@@ -75,6 +75,7 @@ class EmbeddingStore:
     def __init__(self, path, *, max_bytes=None, hash_files=False):
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
             raise TypeError(f"path must be a directory (str or Path), got {shown(path)}")
+        check_directory(path, "path")
         check_max_bytes(max_bytes, smallest=_SMALLEST_BOUND)
         # absolute, so that a change of the working directory changes nothing
         self.path = Path(os.path.abspath(os.path.expanduser(path)))
@@ -144,10 +145,7 @@ class DiskSession:
         self._hits = self._misses = 0
 
     def __enter__(self):
-        if self._directory.exists() and not self._directory.is_dir():
-            raise NotADirectoryError(
-                errno.ENOTDIR, "an embedding store needs a directory, got a file", self._directory
-            )
+        check_directory(self._directory, "path")  # it may have changed since
         _open_sessions.add(self)
         return self
 

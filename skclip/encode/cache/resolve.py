@@ -3,6 +3,7 @@
 import os
 
 from skclip._messages import shown
+from skclip.encode.cache.directory import check_directory
 from skclip.encode.cache.disk import EmbeddingStore
 from skclip.encode.cache.keys import key_prefix
 from skclip.encode.cache.memory import MemoryStore
@@ -62,7 +63,7 @@ def resolve_cache(cache):
     TypeError
         If `cache` is something else.
     ValueError
-        If `cache` is an empty str.
+        If `cache` is an empty str, a URL, a file, or no valid path.
 
     Examples
     --------
@@ -77,7 +78,10 @@ def resolve_cache(cache):
     if isinstance(cache, (str, os.PathLike)):
         if not os.fspath(cache):
             raise ValueError("cache must be None, 'memory' or a directory, got an empty str")
-        return _process_wide if cache == "memory" else EmbeddingStore(cache)
+        if cache == "memory":
+            return _process_wide
+        check_directory(cache, "cache")
+        return EmbeddingStore(cache)
     if hasattr(cache, "session") and not isinstance(cache, type):
         return cache
     raise TypeError(
