@@ -1,4 +1,7 @@
-"""Imports go down a floor, never up and never across; private names stay in the compat files."""
+"""Imports go down a floor, never up and never across; private names stay in the compat files.
+
+And warnings are issued by the one function that finds the user's line.
+"""
 
 import ast
 from pathlib import Path
@@ -10,8 +13,10 @@ import skclip
 ROOT = Path(skclip.__file__).parent
 
 FLOORS = {
+    "_messages": 0,
     "_sklearn_compat": 0,
     "_torch_compat": 0,
+    "_warnings": 0,
     "exceptions": 0,
     "inputs": 1,
     "model": 1,
@@ -28,8 +33,10 @@ FLOORS = {
 MAY_IMPORT_SKLEARN = {"datasets", "estimators", "inspection", "_sklearn_compat"}
 MAY_IMPORT_TORCH_COMPAT = {"model", "encode", "training"}
 WITHOUT = {
+    "_messages": {"numpy", "torch", "PIL"},
     "_sklearn_compat": {"torch", "torchvision"},
     "_torch_compat": {"torchvision"},  # whose import takes a second
+    "_warnings": {"numpy", "torch", "PIL"},
     "exceptions": {"numpy", "torch", "PIL"},
     "inputs": {"torch", "torchvision", "transformers"},
     "solvers": {"PIL", "torchvision", "transformers"},
@@ -38,10 +45,11 @@ WITHOUT = {
 # the files that may use private names of a library
 COMPAT = {"sklearn": "_sklearn_compat", "torch": "_torch_compat", "torchvision": "_torch_compat"}
 LIBRARY = {"sklearn": "scikit-learn", "torch": "torch", "torchvision": "torchvision"}
+WARNING_CALLS = {"warnings.warn", "warnings.warn_explicit"}
 # skclip/__init__.py is not checked: it names the modules of the public names as text
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob("*/**/*.py"))
 FILES += sorted(path.relative_to(ROOT) for path in ROOT.glob("[!_]*.py"))
-FILES += sorted(path.relative_to(ROOT) for path in ROOT.glob("_*_compat.py"))
+FILES += sorted(path.relative_to(ROOT) for path in ROOT.glob("_[!_]*.py"))
 
 
 def layer_of(module):
@@ -148,6 +156,10 @@ def faults_of(relative_path, source):
     for line, library, name in private_names_of(tree):
         if layer != COMPAT[library]:
             faults.append(f"{relative_path}:{line} uses {name}: private in {LIBRARY[library]}")
+    if layer != "_warnings":
+        calls = {(line, name) for line, name in names_of_libraries(tree) if name in WARNING_CALLS}
+        for line, name in sorted(calls):
+            faults.append(f"{relative_path}:{line} uses {name}: not skclip._warnings.warn")
     return faults
 
 
@@ -208,6 +220,14 @@ def test_imports_go_down(path):
             "private in torchvision",
         ),
         ("encode/reading.py", "import torchvision\ntorchvision._HAS_OPS", "torchvision._HAS_OPS"),
+        ("_warnings.py", "import numpy", "goes without numpy"),
+        ("model/text.py", "import warnings as w\nw.warn('a')", ":2 uses warnings.warn: not"),
+        ("model/text.py", "from warnings import warn", ":1 uses warnings.warn: not"),
+        (
+            "model/text.py",
+            "import warnings\nwarnings.warn_explicit('a')",
+            "warnings.warn_explicit: not",
+        ),
     ],
 )
 def test_a_broken_import_is_found(path, source, fault):
@@ -219,6 +239,8 @@ def test_a_broken_import_is_found(path, source, fault):
     ("path", "source"),
     [
         ("_torch_compat.py", "import torch\ntorch.ops.mkldnn._linear_pointwise"),
+        ("_warnings.py", "import warnings\nwarnings.warn('a')"),
+        ("encode/reading.py", "import warnings\nwarnings.catch_warnings()"),
         ("encode/reading.py", "from skclip._torch_compat import jpeg_operator"),
         ("training/trainer.py", "from skclip._torch_compat import cpu_multiplies_bfloat16"),
         ("model/text.py", "import torch\ntorch.__version__\ntorch.zeros(1).clamp_(max=1)"),

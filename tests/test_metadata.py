@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import skclip
+from skclip.estimators import base
 
 CHECKOUT = Path(__file__).parents[1]
 INSTALLED = Path(skclip.__file__).parent
@@ -55,3 +56,26 @@ def test_the_installed_package_has_the_files_of_the_source():
     source, installed = files_of(in_checkout("skclip")), files_of(INSTALLED)
     assert source - installed == set(), "not installed: see packages and package-data"
     assert installed - source == set(), "no longer in the source: remove build/, install again"
+
+
+ESTIMATORS = [
+    getattr(skclip, name) for name in skclip.__all__ if hasattr(getattr(skclip, name), "get_params")
+]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_html_repr_links_to_a_page_of_the_documentation(estimator, monkeypatch):
+    # showing an estimator in a notebook must not load its model, which may be a download
+    monkeypatch.setattr(base, "load_encoder", None)
+    site, page = re.search(
+        r'<a class="sk-estimator-doc-link [^>]*href="(https://[^/]+)/en/latest/([^"]+)\.html"',
+        estimator()._repr_html_(),
+    ).groups()
+    project = tomllib.loads(in_checkout("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert site == project["urls"]["Documentation"]
+    # autosummary names the pages
+    assert page == f"generated/skclip.{estimator.__name__}"
+    first_section = in_checkout("docs").joinpath("api.rst").read_text().split("Models\n------")[0]
+    assert ".. currentmodule:: skclip\n" in first_section
+    assert f"\n   {estimator.__name__}\n" in first_section
+    assert "   :toctree: generated\n" in first_section

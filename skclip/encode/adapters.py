@@ -133,6 +133,9 @@ class OpenCLIPEncoder(Encoder):
     def __reduce__(self):
         return OpenCLIPEncoder, (self.model, self.image_transform, self.tokenizer)
 
+    def __getstate__(self):
+        raise _no_state(self)
+
     def __setstate__(self, state):
         # pickles of development versions, with other names
         self.__init__(state["model"], state["preprocess"], state["tokenize"])
@@ -224,9 +227,20 @@ class SentenceTransformerEncoder(Encoder):
     def __reduce__(self):
         return SentenceTransformerEncoder, (self.model, self.text_model)
 
+    def __getstate__(self):
+        raise _no_state(self)
+
     def __setstate__(self, state):
         # pickles of development versions
         self.__init__(state["model"], state["text_model"])
+
+
+def _no_state(encoder):
+    # pickle calls `__reduce__`; skops does not, and fails at the first tensor
+    return TypeError(
+        f"skops cannot save an object of {type(encoder).__name__}, which holds a torch module; "
+        "pickle it, or pass a model by name or path"
+    )
 
 
 def _joint_fingerprint(*digests):

@@ -16,7 +16,14 @@ from skclip.checkpoints.load import load_checkpoint
 from skclip.checkpoints.resolve import DEFAULT_MODEL, identify
 from skclip.encode.devices import resolve_device, resolve_dtype
 from skclip.encode.preprocess import normalize
-from skclip.encode.protocol import Encoder, check_fingerprint, check_pictures, is_encoder
+from skclip.encode.protocol import (
+    Encoder,
+    check_fingerprint,
+    check_pictures,
+    describe,
+    is_encoder,
+    what_to_pass,
+)
 from skclip.encode.reading import read_pixels
 from skclip.exceptions import ImageReadError
 from skclip.inputs.items import ImageUnreadableError, as_item
@@ -217,6 +224,18 @@ class CLIPEncoder(Encoder):
         dtype = str(self._dtype).removeprefix("torch.")
         return _rebuild, (on_cpu, dtype, self._preprocess, self._compile)
 
+    # what skops saves in place of `__reduce__`, which it does not call
+    def __getstate__(self):
+        if self._reload_from is None:
+            raise TypeError(
+                "skops cannot save a model that was not loaded by name or path; pickle it, or save "
+                "it by skclip.training.save_model and load it from there"
+            )
+        return {"reload": [self.fingerprint, *self._reload_from]}
+
+    def __setstate__(self, state):
+        self.__dict__.update(_reload(*state["reload"]).__dict__)
+
     def __repr__(self):
         return f"<CLIPEncoder of {self._checkpoint.source}, {self.embed_dim} dimensions>"
 
@@ -267,7 +286,12 @@ def load_encoder(
     """
     if preprocess not in _PREPROCESS:
         raise ValueError(f"preprocess must be 'fast' or 'exact', got {preprocess!r}")
-    if not isinstance(model, str | os.PathLike) and is_encoder(model):
+    if not isinstance(model, str | os.PathLike):
+        if not is_encoder(model):
+            raise TypeError(
+                "model must be a name, a path, or an object with encode_images and encode_texts, "
+                f"got {describe(model)}; {what_to_pass(model)}"
+            )
         if (device, dtype, preprocess, compile) != ("auto", "auto", "fast", False):
             raise ValueError(
                 "device and dtype must be 'auto' when model is an object, preprocess 'fast' and "

@@ -4,7 +4,6 @@ The steps, in this order: duplicates are found; vectors that a store has are loo
 images are read in threads, a few batches ahead of the model; each vector is copied to its rows.
 """
 
-import warnings
 from contextlib import closing
 from functools import partial
 from numbers import Integral
@@ -12,6 +11,8 @@ from numbers import Integral
 import numpy as np
 from tqdm.auto import tqdm
 
+from skclip._messages import shown
+from skclip._warnings import warn
 from skclip.encode.batches import parts_of, plan_batches
 from skclip.encode.cache.lookup import stored_or_computed
 from skclip.encode.cache.resolve import store_for
@@ -95,7 +96,7 @@ def embed_images(
     True
     """
     if on_error not in ("raise", "nan"):
-        raise ValueError(f"on_error must be 'raise' or 'nan', got {on_error!r}")
+        raise ValueError(f"on_error must be 'raise' or 'nan', got {shown(on_error)}")
     images = as_images(images)
     with tqdm(total=len(images), unit="image", disable=not verbose) as progress:
         vectors, causes = embed_readable_images(
@@ -110,11 +111,10 @@ def embed_images(
         )
     if causes:
         first = min(causes)
-        warnings.warn(
+        warn(
             f"{len(causes)} of {len(vectors)} images could not be read and became rows of NaN; the "
             f"first: {ImageReadError(first, causes[first])}",
             MissingImageWarning,
-            stacklevel=2,
         )
     return normalize_rows(vectors) if normalize else vectors
 
@@ -222,12 +222,14 @@ def embedding_width(encoder, features="projected"):
 def check_batch_size(batch_size):
     """Raise ValueError unless the argument is "auto" or an int of at least 1."""
     if batch_size != "auto" and not (isinstance(batch_size, Integral) and batch_size >= 1):
-        raise ValueError(f"batch_size must be 'auto' or an int of at least 1, got {batch_size!r}")
+        raise ValueError(
+            f"batch_size must be 'auto' or an int of at least 1, got {shown(batch_size)}"
+        )
 
 
 def _check_features(encoder, features):
     if features not in ("projected", "pooled"):
-        raise ValueError(f"features must be 'projected' or 'pooled', got {features!r}")
+        raise ValueError(f"features must be 'projected' or 'pooled', got {shown(features)}")
     if features == "pooled" and encoder.pooled_dim is None:
         raise ValueError(
             "features='pooled' needs a model loaded by skclip; this one offers only 'projected'"

@@ -4,10 +4,13 @@ Only this file checks which attributes a model has. All other files use the `Enc
 `as_encoder` returns.
 """
 
+import re
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 from PIL import Image
 
+from skclip._messages import shown
 from skclip.encode.reading import read_rgb
 from skclip.exceptions import CheckpointError
 
@@ -226,9 +229,37 @@ def as_encoder(model):
     if not is_encoder(model):
         raise TypeError(
             "encoder must be an object with the methods encode_images and encode_texts, got "
-            f"{model!r}; skclip.load_encoder makes one from a name or a path"
+            f"{describe(model)}; {what_to_pass(model)}"
         )
     return _OtherEncoder(model)
+
+
+def describe(model):
+    """Return what a model is in a few words, where its repr could have thousands of lines."""
+    if isinstance(model, type):
+        return f"the class {model.__name__}"
+    library = type(model).__module__.partition(".")[0]
+    if library == "builtins" or isinstance(model, Path):
+        return shown(model)
+    return f"an object of type {library}.{type(model).__name__}"
+
+
+def what_to_pass(model):
+    """Return the advice for an object that is no Encoder, by the library that it comes from."""
+    if isinstance(model, str | Path):
+        return "skclip.load_encoder makes one from a name or a path"
+    if isinstance(model, type):
+        return "create an object of it"
+    libraries = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    if hasattr(model, "encode_image") and libraries & {"open_clip", "clip"}:
+        return "pass OpenCLIPEncoder(model, image_transform, tokenizer)"
+    if "sentence_transformers" in libraries:
+        return "pass SentenceTransformerEncoder(model)"
+    if "transformers" in libraries and hasattr(model, "get_image_features"):
+        return "pass its hub id, or the directory that its save_pretrained wrote"
+    if "skclip" in libraries and hasattr(model, "encode_image"):
+        return "save it by skclip.training.save_model, and pass the directory"
+    return "pass a name, a path, or an object that has these two methods"
 
 
 def check_fingerprint(model, expected):
@@ -249,8 +280,14 @@ def check_fingerprint(model, expected):
     if found != expected:
         raise CheckpointError(
             "the model is not the one this was fitted with: its fingerprint is "
-            f"{found}, expected {expected}; fit again, or restore the model's files"
+            f"{_brief(found)}, expected {_brief(expected)}; fit again, or restore the model's files"
         )
+
+
+def _brief(fingerprint):
+    """Return the first digits of a sha256; another fingerprint as a message has room for it."""
+    is_sha256 = isinstance(fingerprint, str) and re.fullmatch("[0-9a-f]{64}", fingerprint)
+    return fingerprint[:12] if is_sha256 else shown(fingerprint)
 
 
 def check_pictures(images):

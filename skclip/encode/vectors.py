@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from skclip._messages import shown
+
 
 def normalize_rows(vectors):
     """Scale rows to unit length, in place.
@@ -54,7 +56,7 @@ def as_vectors(embedded, what, names):
     if not finite.all():
         raise ValueError(
             "the encoder returned values that are not finite for the "
-            f"{what} {names[int(np.flatnonzero(~finite)[0])]!r}; "
+            f"{what} {shown(names[int(np.flatnonzero(~finite)[0])])}; "
             "a model in float16 may overflow: use float32 or bfloat16"
         )
     return embedded

@@ -1,14 +1,43 @@
-"""What the estimators that use a model have in common."""
+"""What the estimators have in common, and what those that use a model do."""
 
+import re
 from numbers import Integral
 from pathlib import Path
 
-from skclip._sklearn_compat import HasMethods, Interval, StrOptions
+import numpy as np
+
+from skclip._messages import shown
+from skclip._sklearn_compat import HasMethods, Interval, InvalidParameterError, StrOptions
 from skclip.encode.encoder import load_encoder
-from skclip.encode.protocol import as_encoder, check_fingerprint
+from skclip.encode.protocol import (
+    as_encoder,
+    check_fingerprint,
+    describe,
+    is_encoder,
+    what_to_pass,
+)
 
 
-class EncoderMixin:
+class EstimatorMixin:
+    """Mixin for all estimators: the link to their documentation, and messages of bounded length."""
+
+    # where scikit-learn's HTML repr finds the page of an estimator
+    _doc_link_module = "skclip"
+    _doc_link_template = (
+        "https://skclip.readthedocs.io/en/latest/generated/skclip.{estimator_name}.html"
+    )
+
+    def _validate_params(self):
+        try:
+            super()._validate_params()
+        except InvalidParameterError as error:
+            # scikit-learn's message contains the repr of the value, which may be a million numbers
+            message = str(error)
+            value = getattr(self, re.match(r"The '(\w+)' parameter", message)[1])
+            raise InvalidParameterError(message.replace(repr(value), shown(value))) from None
+
+
+class EncoderMixin(EstimatorMixin):
     """Mixin for estimators with the parameters ``model``, ``device`` and ``dtype``.
 
     It checks these and the other parameters of encoding, loads the model, and tells scikit-learn
@@ -27,6 +56,16 @@ class EncoderMixin:
         "dtype": [StrOptions({"auto", "float32", "bfloat16"})],
         "cache": [None, str, Path, HasMethods(["session"])],
     }
+
+    def _validate_params(self):
+        # before scikit-learn's check, whose message would contain the repr of a torch module
+        if not isinstance(self.model, str | Path) and not is_encoder(self.model):
+            raise InvalidParameterError(
+                f"The 'model' parameter of {type(self).__name__} must be a name, a path or an "
+                "object with encode_images and encode_texts. Got "
+                f"{describe(self.model)} instead; {what_to_pass(self.model)}."
+            )
+        super()._validate_params()
 
     def _load_to_fit(self):
         """Return the encoder and set ``fingerprint_``."""
@@ -53,3 +92,26 @@ class EncoderMixin:
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
         return tags
+
+
+class ColumnNamesMixin:
+    """Mixin for embedders: names of the columns of their output.
+
+    scikit-learn's ``ClassNamePrefixFeaturesOutMixin`` does the same from an attribute. Here that
+    would be a property that loads the model, and scikit-learn's HTML repr reads all properties: to
+    show an embedder in a notebook would download its model. A subclass has a method `_n_columns`.
+    """
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns of the output: the name of the class, with numbers from 0.
+
+        Parameters
+        ----------
+        input_features : Ignored
+
+        Returns
+        -------
+        names : ndarray of shape (n_features,), object
+        """
+        prefix = type(self).__name__.lower()
+        return np.array([f"{prefix}{i}" for i in range(self._n_columns())], dtype=object)

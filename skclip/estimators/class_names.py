@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 
+from skclip._messages import shown
 from skclip.estimators.labels import as_labels, distinct_labels, label_array, show_first
 
 
@@ -72,10 +73,10 @@ def append_reject_label(labels, reject_label):
     if reject_label is None:
         reject_label = "rejected" if of_strings else -1
     if isinstance(reject_label, str) != of_strings:
-        raise ValueError(f"reject_label must be of the classes' type, got {reject_label!r}")
+        raise ValueError(f"reject_label must be of the classes' type, got {shown(reject_label)}")
     if reject_label in labels.tolist():
         raise ValueError(
-            f"reject_label must not be one of the classes, got {reject_label!r}; pass another one"
+            f"reject_label must not be one of the classes, got {shown(reject_label)}; pass another one"
         )
     return label_array([*labels.tolist(), reject_label], f"classes and {reject_label=}")
 
@@ -98,7 +99,7 @@ def _names_by_label(classes, y):
     for name in classes:
         names = _as_names(name, [name])
         if name in named:
-            raise ValueError(f"classes must be distinct, got {name!r} more than once")
+            raise ValueError(f"classes must be distinct, got {shown(name)} more than once")
         named[name] = names
     return named
 
@@ -114,11 +115,13 @@ def _as_names(label, value):
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple | np.ndarray) or len(names) == 0:
         raise ValueError(
-            f"the names of class {label!r} must be a str or a list of str, got {value!r}"
+            f"the names of class {shown(label)} must be a str or a list of str, got {shown(value)}"
         )
     for name in names:
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"the names of class {label!r} must be non-empty str, got {name!r}")
+            raise ValueError(
+                f"the names of class {shown(label)} must be non-empty str, got {shown(name)}"
+            )
     return [str.__str__(name) for name in names]  # of an Enum's member its value
 
 
@@ -127,7 +130,9 @@ def _check_distinct(named):
     for label, names in named.items():
         other = owners.setdefault(tuple(names), label)
         if other != label:
-            raise ValueError(f"classes {other!r} and {label!r} have the same names: {names}")
+            raise ValueError(
+                f"classes {shown(other)} and {shown(label)} have the same names: {shown(names)}"
+            )
 
 
 def _check_known(y, labels):
@@ -138,6 +143,6 @@ def _check_known(y, labels):
     if labels.dtype.kind == "U" and set(unknown) <= set(range(len(labels))):
         hint = (
             "; if they are numbers of the classes, as meta-estimators make them, pass a mapping "
-            f"such as {{0: {str(labels[0])!r}, ...}}"
+            f"such as {{0: {shown(str(labels[0]))}, ...}}"
         )
     raise ValueError(f"y holds labels that are not among classes: {show_first(unknown)}{hint}")

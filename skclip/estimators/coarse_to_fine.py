@@ -27,14 +27,16 @@ def best_index(scores):
     ValueError
         If no column has a mean.
     """
-    mean = scores.mean(axis=0)
+    with np.errstate(invalid="ignore", over="ignore"):  # of infinities, and their sums
+        mean = scores.mean(axis=0)
     if np.isnan(mean).all():
         raise ValueError(
             "scoring gave NaN for every C; check that each test fold holds what the score needs."
         )
     top = np.nanmax(mean)
     # rounding alone can make means of the same fold scores differ in their last digits
-    return int(np.flatnonzero(mean >= top - 1e-12 * abs(top))[0])
+    rounding = 1e-12 * abs(top) if np.isfinite(top) else 0
+    return int(np.flatnonzero(mean >= top - rounding)[0])
 
 
 def search_grid(evaluate, n_values, *, exhaustive):

@@ -2,18 +2,16 @@
 
 from numbers import Integral
 
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin
 
 from skclip._sklearn_compat import StrOptions, _fit_context
 from skclip.encode.encoder import DEFAULT_MODEL
 from skclip.encode.images import embed_images, embedding_width
-from skclip.estimators.base import EncoderMixin
+from skclip.estimators.base import ColumnNamesMixin, EncoderMixin
 from skclip.inputs.images import as_images
 
 
-class CLIPImageEmbedder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, EncoderMixin, BaseEstimator
-):
+class CLIPImageEmbedder(ColumnNamesMixin, TransformerMixin, EncoderMixin, BaseEstimator):
     """Turn images into CLIP embeddings.
 
     The transformer is stateless: it can transform without being fitted.
@@ -165,8 +163,7 @@ class CLIPImageEmbedder(
             verbose=self.verbose,
         )
 
-    @property
-    def _n_features_out(self):
+    def _n_columns(self):
         return embedding_width(self._load_fitted(), self.features)
 
     def __sklearn_tags__(self):

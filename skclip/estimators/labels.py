@@ -4,13 +4,13 @@ An array of numpy has one type for all labels. It drops NUL characters at the en
 integers beside floats, and makes strings of numbers beside strings. Such labels are refused.
 """
 
-import reprlib
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import column_or_1d
 
+from skclip._messages import shown
 from skclip.inputs.arrays import is_tensor, to_numpy
 from skclip.inputs.columns import is_missing
 
@@ -91,7 +91,7 @@ def label_array(labels, name):
     if array.dtype.kind not in kinds:
         largest = max(labels, key=abs)
         raise ValueError(
-            f"the label {reprlib.repr(largest)} in {name} does not fit into one array of 64-bit "
+            f"the label {shown(largest)} in {name} does not fit into one array of 64-bit "
             "integers with the others; use smaller numbers, or str"
         )
     if kinds == "f":
@@ -101,7 +101,7 @@ def label_array(labels, name):
         label, other = next(pair for pair in zip(labels, held, strict=True) if pair[0] != pair[1])
         reason = "drop NUL characters at the end" if kinds == "U" else "round such an integer"
         raise ValueError(
-            f"the label {reprlib.repr(label)} in {name} would become {reprlib.repr(other)}, "
+            f"the label {shown(label)} in {name} would become {shown(other)}, "
             f"because numpy's arrays {reason}; use another label"
         )
     return array
@@ -126,8 +126,8 @@ def distinct_labels(labels):
 
 def show_first(labels):
     """Return the first five labels as text for a message."""
-    shown = ", ".join(reprlib.repr(label) for label in list(labels)[:5])
-    return f"[{shown}{', ...' * (len(labels) > 5)}]"
+    first = ", ".join(shown(label) for label in list(labels)[:5])
+    return f"[{first}{', ...' * (len(labels) > 5)}]"
 
 
 def _as_array(y):
@@ -155,7 +155,7 @@ def _check_present(column, missing):
         row = int(missing.argmax())
         label = column.tolist()[row]
         raise ValueError(
-            f"the label in row {row} of y is missing ({label!r}); fill it in or drop the row"
+            f"the label in row {row} of y is missing ({shown(label)}); fill it in or drop the row"
         )
 
 
@@ -163,6 +163,6 @@ def _check_length(labels, name):
     longest = max(labels, key=len)
     if len(longest) > MAX_LABEL_LENGTH:
         raise ValueError(
-            f"the label {reprlib.repr(longest)} in {name} has {len(longest)} characters; a label "
+            f"the label {shown(longest)} in {name} has {len(longest)} characters; a label "
             f"has at most {MAX_LABEL_LENGTH}, and a mapping gives it names of any length"
         )

@@ -1,11 +1,10 @@
 """Prediction from ``coef_``, ``intercept_`` and ``classes_``, for all linear classifiers."""
 
-import warnings
-
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from skclip._warnings import warn
 from skclip.estimators.labels import as_labels, distinct_labels, show_first
 from skclip.estimators.solvers import log_probabilities
 
@@ -58,7 +57,7 @@ def check_some_known(y, classifier):
         )
         if isinstance(labels[0], str) != isinstance(classes[0], str):
             raise ValueError(message)
-        warnings.warn(f"{message}; the score is zero", stacklevel=3)
+        warn(f"{message}; the score is zero")
     return y
 
 

@@ -1,6 +1,5 @@
 """A linear classifier on embeddings: logistic regression, fitted to the exact minimum."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,10 +9,19 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from skclip._messages import shown
 from skclip._sklearn_compat import Interval, StrOptions, _check_sample_weight, _fit_context
+from skclip._warnings import warn
+from skclip.estimators.base import EstimatorMixin
 from skclip.estimators.labels import as_labels
 from skclip.estimators.linear import LinearPredictionMixin
-from skclip.estimators.solvers import coefficients, logistic_problem, minimize
+from skclip.estimators.solvers import (
+    LARGEST,
+    check_two_classes,
+    coefficients,
+    logistic_problem,
+    minimize,
+)
 
 
 def weigh_classes(class_weight, classes, y, sample_weight):
@@ -34,7 +42,7 @@ def weigh_classes(class_weight, classes, y, sample_weight):
     Raises
     ------
     ValueError
-        If a class has a weight that is negative or not finite.
+        If a class has a weight that is no number, negative, not finite or larger than `LARGEST`.
     """
     if class_weight is None:
         return sample_weight
@@ -45,17 +53,50 @@ def weigh_classes(class_weight, classes, y, sample_weight):
         np.divide(total.sum(), len(classes) * total, out=per_class, where=total > 0)
     else:
         per_class = compute_class_weight(class_weight, classes=classes, y=classes[y])
-        unusable = ~(np.isfinite(per_class) & (per_class >= 0))
+        unusable = ~((per_class >= 0) & (per_class <= LARGEST))
         if unusable.any():
             label = classes[unusable].tolist()[0]
             raise ValueError(
-                "class_weight must hold finite numbers that are not negative, got "
-                f"{class_weight[label]!r} for class {label!r}"
+                f"class_weight must hold numbers from 0 to {LARGEST:g}, got "
+                f"{shown(class_weight[label])} for class {shown(label)}"
             )
     return sample_weight * per_class[y]
 
 
-class BaseLinearProbe(LinearPredictionMixin, BaseEstimator):
+def check_size(name, values):
+    """Refuse numbers whose squares the solver cannot add up.
+
+    Parameters
+    ----------
+    name : str
+        Of the parameter, for the message.
+    values : ndarray of shape (n_samples,) or (n_samples, n_features)
+        Finite numbers.
+
+    Raises
+    ------
+    ValueError
+        If a number is larger than `LARGEST`, or smaller than ``-LARGEST``. It names the row.
+    """
+    if max(float(values.max()), -float(values.min())) > LARGEST:
+        row = np.flatnonzero((np.abs(values) > LARGEST).reshape(len(values), -1).any(axis=1))[0]
+        raise ValueError(
+            f"{name} must hold numbers up to {LARGEST:g} in size, got "
+            f"{np.abs(values[row]).max():g} in row {row}; scale {name}"
+        )
+
+
+def as_dtype(coefficients, dtype):
+    """Return coefficients in the dtype of X; refuse those that are too large for it."""
+    if np.abs(coefficients).max() > np.finfo(dtype).max:
+        raise ValueError(
+            f"the coefficients are too large for {dtype}, the dtype of X: scale X, lower C, or "
+            "pass X in float64"
+        )
+    return coefficients.astype(dtype)
+
+
+class BaseLinearProbe(LinearPredictionMixin, EstimatorMixin, BaseEstimator):
     """Data checks and the fit at a given ``C``, shared by both linear probes."""
 
     def _check_training_data(self, X, y, sample_weight):
@@ -73,19 +114,22 @@ class BaseLinearProbe(LinearPredictionMixin, BaseEstimator):
         if y is not None:
             y = as_labels(y)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        check_size("X", X)
         check_classification_targets(y)
         self.classes_, y = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs rows of at least two classes, "
-                f"got 1 class in y: {self.classes_.tolist()}."
+                f"got 1 class in y: {shown(self.classes_.tolist())}."
             )
         sample_weight = _check_sample_weight(
             sample_weight, X, dtype=np.float64, ensure_non_negative=True
         )
         if not sample_weight.any():  # which scikit-learn 1.6 accepts
             raise ValueError("Sample weights must contain at least one non-zero number.")
+        check_size("sample_weight", sample_weight)
         weight = weigh_classes(self.class_weight, self.classes_, y, sample_weight)
+        check_two_classes(y[weight > 0])
         return X, y, sample_weight, weight
 
     def _fit_minimum(self, X, y, weight, C):
@@ -95,18 +139,22 @@ class BaseLinearProbe(LinearPredictionMixin, BaseEstimator):
         )
         theta, self.n_iter_, converged = minimize(problem, C, tol=self.tol, max_iter=self.max_iter)
         if not converged:
-            warnings.warn(
-                f"{type(self).__name__} has not converged after max_iter={self.max_iter} "
-                "Newton steps; raise max_iter, scale X, or lower C.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+            if self.n_iter_ == self.max_iter:
+                cause = f"after max_iter={self.max_iter} Newton steps; raise max_iter, scale X, or"
+            else:
+                cause = (
+                    f"after {self.n_iter_} Newton steps, since weights or features are too far "
+                    "apart in size for float64; bring them closer together, scale X, or"
+                )
+            warn(f"{type(self).__name__} has not converged {cause} lower C.", ConvergenceWarning)
         coef, intercept = coefficients(problem, theta)
-        self.coef_ = coef.astype(X.dtype)
-        self.intercept_ = intercept.astype(X.dtype)
+        self.coef_ = as_dtype(coef, X.dtype)
+        self.intercept_ = as_dtype(intercept, X.dtype)
 
     def _as_features(self, X):
-        return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        check_size("X", X)
+        return X
 
 
 class LinearProbe(BaseLinearProbe):
@@ -213,7 +261,8 @@ class LinearProbe(BaseLinearProbe):
         Raises
         ------
         ValueError
-            If y has fewer than two classes, or a weight is negative, or all weights are zero.
+            If y has fewer than two classes, fewer than two have a positive weight, or a weight is
+            negative, or a number in X or a weight is larger than 1e50.
         """
         X, y, _, weight = self._check_training_data(X, y, sample_weight)
         self._fit_minimum(X, y, weight, self.C)

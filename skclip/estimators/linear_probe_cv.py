@@ -1,6 +1,5 @@
 """A linear probe that chooses the strength of its penalty by cross-validation."""
 
-import warnings
 from inspect import Parameter, signature
 from numbers import Integral
 
@@ -12,7 +11,9 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.parallel import Parallel, delayed
 
+from skclip._messages import shown
 from skclip._sklearn_compat import Interval, StrOptions, _fit_context
+from skclip._warnings import warn
 from skclip.estimators.coarse_to_fine import best_index, search_grid
 from skclip.estimators.linear_probe import BaseLinearProbe, LinearProbe
 from skclip.estimators.solvers import coefficients, logistic_problem, minimize
@@ -24,22 +25,75 @@ def default_n_folds(classes, y):
     if count.min() < 2:
         label = classes.tolist()[count.argmin()]
         raise ValueError(
-            f"cv=None needs two rows of each class, but class {label!r} has one sample; "
+            f"cv=None needs two rows of each class, but class {shown(label)} has one sample; "
             "add rows, leave that class out, or pass cv."
         )
     return min(5, int(count.min()))
 
 
-def check_folds(folds, y, weight):
-    """Refuse folds whose training rows are all of one class, and an empty list of folds."""
+def check_folds(folds, y, weight, score_weight):
+    """Return folds that can be fitted and scored; refuse others by their number.
+
+    Parameters
+    ----------
+    folds : list
+        What a splitter gave: pairs of row numbers, or of masks.
+    y, weight : ndarray of shape (n_samples,)
+    score_weight : ndarray of shape (n_samples,) or None
+        The weights that the score takes into account.
+
+    Returns
+    -------
+    folds : list of (ndarray of int, ndarray of int)
+        The row numbers to train and to test on.
+
+    Raises
+    ------
+    ValueError
+        If there is no fold; or if one is not a pair of row numbers, trains on a single class, or
+        has no row to test on, or none of positive weight.
+    """
     if not folds:
         raise ValueError("cv must give at least one split, got none.")
-    for number, (train, _) in enumerate(folds):
+    checked = []
+    for number, fold in enumerate(folds):
+        try:
+            train, test = (np.arange(len(y))[row_numbers(rows)] for rows in fold)
+        except (TypeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"cv must give pairs of row numbers below {len(y)}, to train and to test on; fold "
+                f"{number} is {shown(fold)}."
+            ) from error
         if len(np.unique(y[train][weight[train] > 0])) < 2:
             raise ValueError(
                 f"the training rows of fold {number} that have a positive weight are of one class; "
                 "choose a cv that stratifies or shuffles."
             )
+        if not len(test):
+            raise ValueError(f"fold {number} has no rows to test on; choose another cv.")
+        if score_weight is not None and not score_weight[test].any():
+            raise ValueError(
+                f"all rows to test on in fold {number} have the sample_weight 0, so they have no "
+                "score; choose another cv, or leave these rows out."
+            )
+        checked.append((train, test))
+    return checked
+
+
+def row_numbers(rows):
+    """Return one side of a split as a 1-D array of ints or booleans, which numpy can index by."""
+    rows = np.asarray(rows)
+    if rows.ndim != 1:
+        raise ValueError(f"rows of shape {rows.shape}")
+    return rows if len(rows) else rows.astype(int)
+
+
+def as_score(score):
+    """Return a score as a float; refuse what is no number."""
+    value = np.asarray(score)
+    if value.shape != () or value.dtype.kind not in "biuf":
+        raise ValueError(f"scoring must return a number, got {shown(score)}.")
+    return float(value)
 
 
 def takes_weights(scorer):
@@ -104,7 +158,7 @@ def fit_fold(X, y, weight, train, test, probe, Cs, start, scorer, score_params):
         scored = LinearProbe(C)
         scored.classes_, scored.n_features_in_ = classes, X.shape[1]
         scored.coef_, scored.intercept_ = coefficients(problem, start)
-        scores.append(scorer(scored, X[test], classes[y[test]], **score_params))
+        scores.append(as_score(scorer(scored, X[test], classes[y[test]], **score_params)))
         minima.append(start)
         n_failed += not converged
     return scores, minima, n_failed
@@ -253,7 +307,9 @@ class LinearProbeCV(BaseLinearProbe):
         ------
         ValueError
             If y has fewer than two classes, ``cv`` is None and a class has a single row, a value
-            of ``Cs`` is not positive and finite, a weight is negative, or all weights are zero.
+            of ``Cs`` is not positive and finite, a weight is negative, fewer than two classes have
+            a positive weight, a number in X or a weight is larger than 1e50, or a fold cannot be
+            fitted or scored.
         """
         X, y, sample_weight_, weight = self._check_training_data(X, y, sample_weight)
         self.Cs_ = self._check_Cs()
@@ -262,7 +318,7 @@ class LinearProbeCV(BaseLinearProbe):
         cv = default_n_folds(self.classes_, y) if self.cv is None else self.cv
         cv = check_cv(cv, labels, classifier=True)
         folds = list(cv.split(X, labels, **split_params))
-        check_folds(folds, y, weight)
+        folds = check_folds(folds, y, weight, score_params.get("sample_weight"))
         self.scores_ = self._search(X, y, weight, folds, score_params)
         self.C_ = float(self.Cs_[best_index(self.scores_)])
         self._fit_minimum(X, y, weight, self.C_)
@@ -298,22 +354,23 @@ class LinearProbeCV(BaseLinearProbe):
         exhaustive = not isinstance(self.Cs, Integral)
         scores = search_grid(evaluate, len(self.Cs_), exhaustive=exhaustive)
         if n_failed:
-            warnings.warn(
+            warn(
                 f"{n_failed} of the {n_fits} fits of the cross-validation have not converged "
-                f"after max_iter={self.max_iter} Newton steps; raise max_iter, scale X, or leave "
-                "out the largest Cs.",
+                f"within max_iter={self.max_iter} Newton steps and the accuracy of float64; raise "
+                "max_iter, scale X, or leave out the largest Cs.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return scores
 
     def _check_Cs(self):
         if isinstance(self.Cs, Integral):
             return np.logspace(-6, 6, self.Cs) if self.Cs > 1 else np.array([1.0])
-        message = f"Cs must be positive and finite numbers, got {self.Cs!r}."
+        message = f"Cs must be positive and finite numbers, got {shown(self.Cs)}."
         try:
-            Cs = np.unique(np.asarray(self.Cs, dtype=np.float64))
-        except (TypeError, ValueError) as error:
+            Cs = np.asarray(self.Cs)
+            # not text, which numpy would convert
+            Cs = np.unique(Cs.astype(np.float64)) if Cs.dtype.kind in "biufO" else np.empty(0)
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(message) from error
         if Cs.size == 0 or not np.isfinite(Cs).all() or Cs[0] <= 0:
             raise ValueError(message)

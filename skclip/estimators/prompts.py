@@ -1,5 +1,6 @@
 """Prompt templates, and the embeddings of names averaged over several of them."""
 
+from skclip._messages import shown
 from skclip.encode.texts import embed_text_means
 
 TEMPLATE_SETS = {
@@ -55,7 +56,7 @@ def resolve_templates(templates, encoder=None):
             if templates not in TEMPLATE_SETS:
                 raise ValueError(
                     "templates must hold one '{}' for the name, or be 'auto' or one of "
-                    f"{sorted(TEMPLATE_SETS)}, got {templates!r}"
+                    f"{sorted(TEMPLATE_SETS)}, got {shown(templates)}"
                 )
             return TEMPLATE_SETS[templates]
         templates = [templates]
@@ -64,7 +65,9 @@ def resolve_templates(templates, encoder=None):
         raise ValueError("templates must hold at least one template, got none")
     for template in templates:
         if not isinstance(template, str) or template.count("{}") != 1:
-            raise ValueError(f"each of templates must hold exactly one '{{}}', got {template!r}")
+            raise ValueError(
+                f"each of templates must hold exactly one '{{}}', got {shown(template)}"
+            )
     return templates
 
 

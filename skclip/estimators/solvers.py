@@ -8,12 +8,17 @@ where the intercept is not penalized. Two classes have one logit and the binomia
 one logit for each class and the softmax loss.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 # reached on ill-conditioned data only; conjugate gradients need far fewer iterations on others
 MAX_INNER_ITERATIONS = 1000
+# The largest feature and the largest weight. Sums of C * weight * class_weight * feature ** 2 are
+# the largest numbers that the solver computes; beyond this they would overflow.
+LARGEST = 1e50
+# a squared Newton decrement of this part of the objective can be made of rounding errors
+_ROUNDING = 1e-8
 
 
 def log_probabilities(logits):
@@ -110,12 +115,14 @@ def logistic_problem(X, y, n_classes, sample_weight, *, fit_intercept):
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
+        No value is beyond `LARGEST` in size.
     y : ndarray of shape (n_samples,)
         Class numbers in ``range(n_classes)``.
     n_classes : int
         At least 2.
     sample_weight : ndarray of shape (n_samples,)
-        Not negative; rows of weight 0 are dropped.
+        Not negative; rows of weight 0 are dropped. At most ``LARGEST ** 2``, for the product of the
+        weight of a row and that of its class.
     fit_intercept : bool
 
     Returns
@@ -129,9 +136,7 @@ def logistic_problem(X, y, n_classes, sample_weight, *, fit_intercept):
     """
     kept = sample_weight > 0
     X, y, weight = X[kept].astype(np.float64), y[kept], sample_weight[kept][:, None]
-    if y.min() == y.max():
-        # the minimum would lie at infinity
-        raise ValueError("The rows of positive weight to fit on hold 1 class, need at least two.")
+    check_two_classes(y)
     center = np.zeros(X.shape[1])
     if fit_intercept:
         center = (weight * X).sum(axis=0) / weight.sum()
@@ -143,6 +148,22 @@ def logistic_problem(X, y, n_classes, sample_weight, *, fit_intercept):
     penalized[n_axes:] = 0
     n_logits = n_classes if n_classes > 2 else 1
     return LogisticProblem(features, y, n_logits, weight, penalized, center, axes)
+
+
+def check_two_classes(y):
+    """Refuse rows of fewer than two classes, for which the minimum would lie at infinity.
+
+    Parameters
+    ----------
+    y : ndarray of int
+        The classes of the rows of positive weight.
+    """
+    found = len(np.unique(y))
+    if found < 2:
+        raise ValueError(
+            f"The rows of positive weight to fit on hold {found} class{'es' * (found == 0)}, need "
+            "at least two; check sample_weight and class_weight."
+        )
 
 
 def principal_axes(X):
@@ -184,6 +205,8 @@ def objective_gradient(problem, C, theta, logits):
     return C * (residual.T @ problem.features) + problem.penalized * theta
 
 
+# numbers too far apart in size overflow; a step made of them does not lower the objective
+@np.errstate(over="ignore", invalid="ignore")
 def minimize(problem, C, *, start=None, tol, max_iter):
     """Minimize the objective by Newton's method.
 
@@ -209,12 +232,18 @@ def minimize(problem, C, *, start=None, tol, max_iter):
     n_iter : int
         Number of Newton steps taken.
     converged : bool
+        False after `max_iter` steps, or if rounding errors hide a larger part of the decrease that
+        is left than they do in most problems.
 
     References
     ----------
     .. [1] Nocedal and Wright, Numerical Optimization, 2nd edition, 2006, section 7.1
        (inexact Newton methods).
     """
+    if C > LARGEST:
+        # an objective divided by a number has the same minimum
+        problem = replace(problem, penalized=problem.penalized * (LARGEST / C))
+        C = LARGEST
     features = problem.features
     theta = np.zeros((problem.n_logits, features.shape[1])) if start is None else start
     logits = features @ theta.T
@@ -228,9 +257,11 @@ def minimize(problem, C, *, start=None, tol, max_iter):
         decrement = -np.vdot(gradient, step)
         logits_step = features @ step.T
         # so near the minimum, a decrement that hardly falls is made of rounding errors
-        stalled = last_decrement / 2 < decrement < 1e-8 * value
+        stalled = last_decrement / 2 < decrement < _ROUNDING * value
         if stalled or decrement <= max(tol, np.finfo(np.float64).eps) * value:
-            return theta + step, n_iter, True
+            # a step of zero has a reason only where the gradient is zero, or underflows
+            is_descent = decrement > 0 or np.vdot(gradient, gradient) < np.finfo(np.float64).tiny
+            return theta + step, n_iter, bool(is_descent)
         step_size = 1.0
         while True:
             new_value = objective(
@@ -240,8 +271,9 @@ def minimize(problem, C, *, start=None, tol, max_iter):
                 break
             step_size /= 2
             if step_size < 1e-10:
-                # the decrease that is left is below the rounding error of the objective
-                return theta, n_iter, True
+                # the decrease that is left is below the rounding error of the objective, or the
+                # numbers are too far apart in size for float64
+                return theta, n_iter, bool(decrement < _ROUNDING * value)
         forcing, last_decrement = min(0.1, np.sqrt(decrement / value)), decrement
         theta, logits = theta + step_size * step, logits + step_size * logits_step
         value = new_value
@@ -281,7 +313,7 @@ def _newton_step(problem, C, proba, gradient, forcing):
         if problem.n_logits > 1:
             # adding one number to all intercepts does not change the softmax: without this,
             # rounding errors would add up in that direction
-            scaled -= (1 - penalized) * scaled.mean(axis=0)
+            scaled -= (penalized == 0) * scaled.mean(axis=0)
         return scaled
 
     step = np.zeros_like(gradient)

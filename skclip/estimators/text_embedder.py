@@ -1,19 +1,18 @@
 """A transformer from texts to vectors."""
 
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin
 
+from skclip._messages import shown
 from skclip._sklearn_compat import _fit_context
 from skclip.encode.encoder import DEFAULT_MODEL
 from skclip.encode.images import embedding_width
 from skclip.encode.texts import embed_texts
-from skclip.estimators.base import EncoderMixin
+from skclip.estimators.base import ColumnNamesMixin, EncoderMixin
 from skclip.estimators.prompts import embed_prompts, resolve_templates
 from skclip.inputs.texts import as_texts, warn_of_image_files
 
 
-class CLIPTextEmbedder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, EncoderMixin, BaseEstimator
-):
+class CLIPTextEmbedder(ColumnNamesMixin, TransformerMixin, EncoderMixin, BaseEstimator):
     """Turn texts into CLIP embeddings.
 
     The transformer is stateless: it can transform without being fitted.
@@ -148,13 +147,12 @@ class CLIPTextEmbedder(
             return None
         if not self.normalize:
             raise ValueError(
-                f"normalize must be True with templates, got templates={self.templates!r} and "
+                f"normalize must be True with templates, got templates={shown(self.templates)} and "
                 "normalize=False; leave templates out, or format the texts yourself"
             )
         return resolve_templates(self.templates, encoder)
 
-    @property
-    def _n_features_out(self):
+    def _n_columns(self):
         return embedding_width(self._load_fitted())
 
     def __sklearn_tags__(self):

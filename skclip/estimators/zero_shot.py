@@ -1,6 +1,5 @@
 """A classifier that needs only class names."""
 
-import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
 
@@ -9,7 +8,9 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_array, check_consistent_length
 
+from skclip._messages import shown
 from skclip._sklearn_compat import Interval, StrOptions, _fit_context
+from skclip._warnings import warn
 from skclip.encode.encoder import DEFAULT_MODEL
 from skclip.encode.images import embed_readable_images
 from skclip.encode.vectors import normalize_rows
@@ -229,7 +230,7 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
             NaN for rows without a prediction.
         """
         if not isinstance(k, Integral) or k < 1:
-            raise ValueError(f"k must be an int of at least 1, got {k!r}")
+            raise ValueError(f"k must be an int of at least 1, got {shown(k)}")
         logits = self._logits(X)
         best = np.argsort(-logits_per_class(logits), axis=1, kind="stable")[:, :k]
         probabilities = np.exp(log_probabilities(logits))
@@ -287,11 +288,10 @@ class ZeroShotClassifier(LinearPredictionMixin, EncoderMixin, BaseEstimator):
             )
         if causes:
             first = min(causes)
-            warnings.warn(
+            warn(
                 f"{len(causes)} of {len(vectors)} rows have no prediction, and count as wrong in "
                 f"score; the first: {ImageReadError(first, causes[first])}",
                 MissingImageWarning,
-                stacklevel=4,
             )
         return normalize_rows(vectors)
 

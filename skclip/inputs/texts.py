@@ -1,10 +1,9 @@
 """A column of texts in any container -> a list of str."""
 
-import reprlib
-import warnings
-
 import numpy as np
 
+from skclip._messages import shown
+from skclip._warnings import warn
 from skclip.inputs.collections.suffixes import IMAGE_SUFFIXES, suffix_of
 from skclip.inputs.columns import as_column, is_missing
 
@@ -52,7 +51,7 @@ def as_texts(X, *, name="X"):
             advice = "decode it first" if isinstance(text, bytes) else "convert it with str()"
             raise TypeError(
                 f"the text in row {row} of {name} must be a str, got {type(text).__name__} "
-                f"{reprlib.repr(text)}; {advice}"
+                f"{shown(text)}; {advice}"
             )
     return texts
 
@@ -66,8 +65,7 @@ def warn_of_image_files(texts):
         What `as_texts` returns.
     """
     if all(suffix_of(text) in IMAGE_SUFFIXES for text in texts):
-        warnings.warn(
-            f"each text is the name of an image file, such as {reprlib.repr(texts[0])}; the names "
-            "are embedded, not the images: for these use CLIPImageEmbedder or embed_images",
-            stacklevel=3,
+        warn(
+            f"each text is the name of an image file, such as {shown(texts[0])}; the names "
+            "are embedded, not the images: for these use CLIPImageEmbedder or embed_images"
         )

@@ -1,7 +1,6 @@
 """Byte-level byte-pair encoding (BPE) as OpenAI's CLIP defines it, and its training."""
 
 import html
-import warnings
 from collections import Counter, defaultdict
 from functools import lru_cache
 
@@ -9,6 +8,7 @@ import ftfy
 import regex
 import torch
 
+from skclip._warnings import warn
 from skclip.exceptions import TextTruncationWarning
 
 START_TOKEN = "<|startoftext|>"
@@ -181,11 +181,10 @@ class Tokenizer:
         n_cut = sum(len(ids[text]) > max_tokens for text in texts)
         rows = [[self.start_id, *ids[text][:max_tokens], self.end_id] for text in texts]
         if n_cut:
-            warnings.warn(
+            warn(
                 f"{n_cut} of {len(rows)} texts are longer than the model's context length of "
                 f"{self.context_length} tokens and were cut",
                 TextTruncationWarning,
-                stacklevel=2,
             )
         return rows
 

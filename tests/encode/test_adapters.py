@@ -155,6 +155,12 @@ def test_pickles_of_development_versions_are_read(small_open_clip):
     assert encoder.fingerprint == small_open_clip.fingerprint
 
 
+def test_skops_is_told_that_it_cannot_save_a_torch_module(small_open_clip):
+    # it saves the state of an object where pickle calls `__reduce__`
+    with pytest.raises(TypeError, match="cannot save an object of OpenCLIPEncoder, .* pickle it"):
+        small_open_clip.__getstate__()
+
+
 def test_a_pickled_encoder_keeps_its_fingerprint(small_open_clip):
     fingerprint = small_open_clip.fingerprint
     assert pickle.loads(pickle.dumps(small_open_clip)).fingerprint == fingerprint

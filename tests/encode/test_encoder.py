@@ -1,5 +1,6 @@
 """Loading and pickling encoders, on the CPU and on a GPU."""
 
+import json
 import pickle
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from skclip import ImageReadError, embed_images, load_encoder
+from skclip import CheckpointError, ImageReadError, embed_images, load_encoder
 from skclip.checkpoints.load import load_checkpoint
 from skclip.datasets import make_scenes
 from skclip.encode.encoder import CLIPEncoder
@@ -98,3 +99,20 @@ def test_an_unreadable_picture_of_a_batch_is_named(tmp_path):
         ) as caught:
             encoder.encode_images([truncated])
     assert isinstance(caught.value.__cause__.__cause__, OSError)
+
+
+def test_the_state_that_skops_saves_is_the_source_and_the_fingerprint():
+    encoder = load_encoder("skclip/tiny", dtype="bfloat16")
+    state = json.loads(json.dumps(encoder.__getstate__()))
+    assert state["reload"][:2] == [encoder.fingerprint, "skclip/tiny"]
+    # skops creates an object without `__init__` and without `__reduce__`
+    again = CLIPEncoder.__new__(CLIPEncoder)
+    again.__setstate__(state)
+    np.testing.assert_array_equal(again.encode_texts(["a"]), encoder.encode_texts(["a"]))
+    state["reload"][0] = "0" * 64
+    with pytest.raises(CheckpointError, match="is not the one this was fitted with"):
+        CLIPEncoder.__new__(CLIPEncoder).__setstate__(state)
+    checkpoint = load_checkpoint("skclip/tiny")
+    trained = CLIPEncoder(checkpoint, device=encoder.device, dtype=torch.float32)
+    with pytest.raises(TypeError, match="skops cannot save a model that was not loaded by name"):
+        trained.__getstate__()

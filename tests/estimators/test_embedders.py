@@ -307,7 +307,7 @@ def test_clones_and_folds_share_one_loaded_model(monkeypatch):
 def test_another_model_than_the_fitted_one_is_refused():
     embedder = CLIPImageEmbedder(TINY).fit(SCENES.images)
     embedder.fingerprint_ = "another"
-    with pytest.raises(CheckpointError, match="expected another; fit again"):
+    with pytest.raises(CheckpointError, match="expected 'another'; fit again"):
         embedder.transform(SCENES.images)
     with pytest.raises(CheckpointError, match="fit again"):
         pickle.loads(pickle.dumps(embedder)).transform(SCENES.images)

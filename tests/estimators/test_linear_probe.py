@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skclip._sklearn_compat import InvalidParameterError
 from skclip.estimators.linear_probe import LinearProbe
+from skclip.estimators.linear_probe_cv import LinearProbeCV
 
 
 def random_problem(seed):
@@ -134,7 +135,7 @@ def test_refuses_unusable_weights(sample_weight, message):
 
 
 def test_refuses_one_class():
-    with pytest.raises(ValueError, match="rows of positive weight to fit on hold 1 class"):
+    with pytest.raises(ValueError, match="rows of positive weight to fit on hold 1 class, need"):
         LinearProbe().fit(np.eye(4), [0, 1, 0, 1], sample_weight=[1, 0, 1, 0])
     with pytest.raises(ValueError, match=r"at least two classes, got 1 class in y: \['cat'\]"):
         LinearProbe().fit(np.eye(3), ["cat"] * 3)
@@ -154,8 +155,81 @@ def test_refuses_to_predict_before_fit():
         LinearProbe().predict(np.eye(3))
 
 
-@pytest.mark.parametrize("weight", [-1, np.nan, np.inf])
+@pytest.mark.parametrize("weight", [-1, np.nan, np.inf, 1e51, None])
 def test_class_weights_out_of_range_are_named(weight):
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(ValueError, match=f"class_weight must .* got {weight} for class 1"):
+    message = f"class_weight must .* got {weight}".replace("+", r"\+")
+    with pytest.raises(ValueError, match=f"{message} for class 1"):
         LinearProbe(class_weight={1: weight}).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "found"),
+    [({0: 0, 1: 0, 2: 0}, "0 classes"), ({0: 0, 1: 0}, "1 class")],
+)
+@pytest.mark.parametrize("probe", [LinearProbe, LinearProbeCV])
+def test_refuses_class_weights_that_leave_no_two_classes(probe, class_weight, found):
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match=f"hold {found}, need at least two; .* class_weight"):
+        probe(class_weight=class_weight).fit(X, y)
+
+
+@pytest.mark.parametrize("probe", [LinearProbe(), LinearProbeCV([1.0], cv=2)])
+def test_numbers_whose_squares_overflow_are_named(probe):
+    X, y = load_iris(return_X_y=True)
+    huge = X.copy()
+    huge[7, 2] = -1e160
+    with pytest.raises(ValueError, match=r"X must hold numbers up to 1e\+50 .* 1e\+160 in row 7"):
+        probe.fit(huge, y)
+    with pytest.raises(ValueError, match=r"X must .* 1e\+160 in row 7"):
+        probe.fit(X, y).predict(huge)
+    weight = np.ones(len(X))
+    weight[5] = 1e300
+    with pytest.raises(ValueError, match=r"sample_weight must hold .* 1e\+300 in row 5"):
+        probe.fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e-20, 1e50])
+def test_numbers_of_any_other_size_are_fitted(scale):
+    X, y = load_iris(return_X_y=True)
+    probe = LinearProbe().fit(X / 10 * scale, y)
+    assert np.isfinite(probe.coef_).all()
+    assert np.isfinite(probe.predict_proba(X / 10 * scale)).all()
+    assert (probe.score(X / 10 * scale, y) > 0.9) == (scale > 1)
+
+
+@pytest.mark.parametrize("C", [1e100, np.finfo(np.float64).max])
+def test_the_largest_C_is_no_penalty_at_all(C):
+    X, y = load_iris(return_X_y=True)
+    X = X + np.random.default_rng(0).normal(scale=0.7, size=X.shape)  # not separable
+    probe = LinearProbe(C).fit(X, y)
+    reference = LogisticRegression(C=1e100, solver="newton-cg", tol=1e-8, max_iter=1000).fit(X, y)
+    np.testing.assert_allclose(probe.predict_proba(X), reference.predict_proba(X), atol=1e-5)
+
+
+def test_coefficients_too_large_for_the_dtype_of_X_are_refused():
+    X = np.array([[-1e-45], [1e-45]] * 3, dtype=np.float32)
+    y = [0, 1] * 3
+    with pytest.raises(ValueError, match="too large for float32, the dtype of X"):
+        LinearProbe(C=1e100).fit(X, y)
+    assert np.isfinite(LinearProbe(C=1e100).fit(X.astype(float), y).coef_).all()
+
+
+def test_rounding_that_ends_a_fit_is_no_convergence():
+    X, y = load_iris(return_X_y=True)
+    weight = np.r_[1e30, np.ones(len(X) - 1)]
+    with pytest.warns(ConvergenceWarning, match="has not converged after .* too far apart"):
+        LinearProbe().fit(X, y, sample_weight=weight)
+    even, odd = np.arange(0, 150, 2), np.arange(1, 150, 2)
+    with pytest.warns(ConvergenceWarning, match="ha[sv]e? not converged") as caught:
+        LinearProbeCV([1.0, 10.0], cv=[(even, odd)]).fit(X, y, sample_weight=weight)
+    assert "of the 2 fits of the cross-validation" in str(caught[0].message)
+    assert "too far apart" in str(caught[1].message)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int64, np.uint8, bool, np.longdouble, object])
+def test_numbers_of_every_dtype_are_fitted(dtype):
+    X, y = load_iris(return_X_y=True)
+    X = (X * 2).astype(dtype)
+    expected = LinearProbe().fit(X.astype(np.float64), y)
+    np.testing.assert_array_equal(LinearProbe().fit(X, y).coef_, expected.coef_)

@@ -145,7 +145,8 @@ def test_says_how_many_fits_have_not_converged():
 
 
 @pytest.mark.parametrize(
-    "Cs", [[], [1.0, 0.0], [1.0, np.inf], [np.nan], ["a"], [1, [2, 3]], [None, {}]]
+    "Cs",
+    [[], [1.0, 0.0], [1.0, np.inf], [np.nan], ["a"], ["1"], [1, [2, 3]], [None, {}]],
 )
 def test_refuses_unusable_values(Cs):
     message = f"Cs must be positive and finite numbers, got {Cs!r}"
@@ -166,14 +167,74 @@ def test_refuses_a_score_without_numbers():
         LinearProbeCV(scoring=lambda estimator, X, y: np.nan).fit(*load_iris(return_X_y=True))
 
 
+@pytest.mark.parametrize("score", ["high", None, {"score": 1.0}, [1.0, 2.0], 1j])
+def test_refuses_a_score_that_is_no_number(score):
+    with pytest.raises(
+        ValueError, match=f"scoring must return a number, got {re.escape(repr(score))}"
+    ):
+        LinearProbeCV(CS, scoring=lambda estimator, X, y: score).fit(*load_iris(return_X_y=True))
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([-np.inf, 0.5, 1.0], 2),
+        ([1.0, np.inf, 2.0], 1),
+        ([np.inf, np.inf, 2.0], 0),
+        ([-np.inf, -np.inf, -np.inf], 0),
+        ([np.nan, -np.inf, np.nan], 1),
+        ([1.7e308, 0.0, 1.7e308], 0),
+    ],
+)
+def test_infinite_scores_are_compared(scores, best):
+    assert best_index(np.array([scores, scores])) == best
+
+
+def test_infinities_of_both_signs_have_no_mean():
+    assert best_index(np.array([[np.inf, 1.0], [-np.inf, 1.0]])) == 1
+
+
+ROWS = np.arange(150)
+TRAIN, TEST = ROWS[ROWS % 3 > 0], ROWS[ROWS % 3 == 0]
+
+
 @pytest.mark.parametrize(
     ("cv", "message"),
     [
         ([], "cv must give at least one split, got none"),
         ([(np.arange(40), np.arange(40, 150))], "the training rows of fold 0 .* one class"),
+        ([(TRAIN, TEST), ([], TEST)], "the training rows of fold 1 .* one class"),
+        ([(TRAIN, TEST), (TRAIN, [])], "fold 1 has no rows to test on"),
+        ([(TRAIN, TEST), (TRAIN, [150])], "row numbers below 150, .* fold 1 is"),
+        ([(TRAIN, TEST), (TRAIN, [-151])], "row numbers below 150, .* fold 1 is"),
+        ([(TRAIN * 1.0, TEST)], "pairs of row numbers .* fold 0 is"),
+        ([(TRAIN[:, None], TEST)], "pairs of row numbers .* fold 0 is"),
+        ([(ROWS[:9] > 3, TEST)], "pairs of row numbers .* fold 0 is"),
+        ([(["a"], TEST)], "pairs of row numbers .* fold 0 is"),
     ],
 )
 def test_folds_that_cannot_be_fitted_are_named(cv, message):
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         LinearProbeCV([1.0], cv=cv).fit(X, y)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("cv", [[(ROWS % 3 > 0, ROWS % 3 == 0)], [(TRAIN.tolist(), TEST.tolist())]])
+def test_folds_of_masks_and_lists(cv):
+    X, y = noisy_iris()
+    expected = LinearProbeCV(CS, cv=[(TRAIN, TEST)]).fit(X, y)
+    np.testing.assert_array_equal(LinearProbeCV(CS, cv=cv).fit(X, y).scores_, expected.scores_)
+
+
+@pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
+def test_a_fold_whose_test_rows_weigh_nothing_is_named(scoring):
+    X, y = noisy_iris()
+    weight = np.ones(150)
+    weight[TEST] = 0
+    probe = LinearProbeCV([1.0], cv=[(TRAIN, ROWS), (TRAIN, TEST)], scoring=scoring)
+    with pytest.raises(ValueError, match="rows to test on in fold 1 have the sample_weight 0"):
+        probe.fit(X, y, sample_weight=weight)
+    # this score does not take weights into account
+    probe.set_params(scoring=lambda estimator, X, y: estimator.score(X, y))
+    assert probe.fit(X, y, sample_weight=weight).scores_.shape == (2, 1)

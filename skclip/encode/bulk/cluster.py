@@ -1,12 +1,12 @@
 """Embedding on the workers of a Dask cluster."""
 
 import os
-import warnings
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
+from skclip._warnings import warn
 from skclip.checkpoints.resolve import list_models
 
 _PARTS_PER_WORKER = 2  # one that is embedded, and the next one
@@ -62,11 +62,10 @@ def cluster(address, recipe):
 
     with client:
         if not client.nthreads():
-            warnings.warn(
+            warn(
                 f"the Dask scheduler at {address!r} has no workers yet, and work begins with the "
                 f"first one; to start one: dask worker {address}",
                 RuntimeWarning,
-                stacklevel=3,
             )
         try:
             described = client.submit(_check, recipe, pure=False).result()

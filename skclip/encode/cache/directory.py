@@ -7,16 +7,51 @@ lock file is not locked no longer runs.
 import os
 import re
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from skclip._messages import shown
 from skclip.encode.cache.database import LOCK_TIMEOUT, create_database
 
 _GENERATION = re.compile(r"vectors-(\d{6,})\.sqlite")
 _OF_GENERATION = re.compile(_GENERATION.pattern + "(-wal|-shm|-journal)?")
+# also one that went through pathlib, which joins slashes; the name of a drive has one letter
+_URL = re.compile(r"[A-Za-z][\w+.-]+:/")
 _TOKEN = re.compile(rb"[0-9a-f]{32}")
+
+
+def check_directory(path, name):
+    """Refuse a path at which there can be no directory of a store.
+
+    Parameters
+    ----------
+    path : str or Path
+    name : str
+        Of the parameter that the user passed, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it is a URL, a file, or no valid path. A directory that cannot be made, read or written
+        is no error: then nothing is stored, with a warning.
+    """
+    if _URL.match(os.fspath(path)):
+        reason = "a URL is not supported"
+    else:
+        try:
+            if stat.S_ISDIR(os.stat(os.path.expanduser(path)).st_mode):
+                return
+            reason = "there is a file of that name"
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+    raise ValueError(
+        f"{name} must be a directory on this machine, got {shown(os.fspath(path))}: {reason}"
+    )
 
 
 def newest_database(directory):

@@ -1,15 +1,16 @@
 """A store of embeddings in a directory."""
 
 import ctypes
-import errno
 import os
 import sqlite3
-import warnings
 from pathlib import Path
 
+from skclip._messages import shown
+from skclip._warnings import warn
 from skclip.encode.cache.database import CorruptDatabaseError, Database, is_corruption
 from skclip.encode.cache.directory import (
     add_counts,
+    check_directory,
     close_inherited_lock,
     directory_lock,
     end_session,
@@ -73,7 +74,8 @@ class EmbeddingStore:
 
     def __init__(self, path, *, max_bytes=None, hash_files=False):
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-            raise TypeError(f"path must be a directory (str or Path), got {path!r}")
+            raise TypeError(f"path must be a directory (str or Path), got {shown(path)}")
+        check_directory(path, "path")
         check_max_bytes(max_bytes, smallest=_SMALLEST_BOUND)
         # absolute, so that a change of the working directory changes nothing
         self.path = Path(os.path.abspath(os.path.expanduser(path)))
@@ -143,10 +145,7 @@ class DiskSession:
         self._hits = self._misses = 0
 
     def __enter__(self):
-        if self._directory.exists() and not self._directory.is_dir():
-            raise NotADirectoryError(
-                errno.ENOTDIR, "an embedding store needs a directory, got a file", self._directory
-            )
+        check_directory(self._directory, "path")  # it may have changed since
         _open_sessions.add(self)
         return self
 
@@ -327,10 +326,9 @@ class DiskSession:
             if newest_database(self._directory) not in (file, None):
                 return  # another session has replaced it
             start_new_database(self._directory)
-        warnings.warn(
+        warn(
             f"the embedding store in {str(self._directory)!r} is damaged ({error}) and was "
-            "replaced by an empty one; its embeddings will be computed again",
-            stacklevel=2,
+            "replaced by an empty one; its embeddings will be computed again"
         )
 
     def _stop(self, reason, *, reading):
@@ -342,10 +340,9 @@ class DiskSession:
     def _warn(self):
         if not self._warned:
             self._warned = True
-            warnings.warn(
+            warn(
                 f"the embedding store in {str(self._directory)!r} stores nothing more in this "
-                f"call ({self._reason}); the missing embeddings are computed as usual",
-                stacklevel=2,
+                f"call ({self._reason}); the missing embeddings are computed as usual"
             )
 
 

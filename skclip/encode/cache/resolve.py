@@ -2,6 +2,8 @@
 
 import os
 
+from skclip._messages import shown
+from skclip.encode.cache.directory import check_directory
 from skclip.encode.cache.disk import EmbeddingStore
 from skclip.encode.cache.keys import key_prefix
 from skclip.encode.cache.memory import MemoryStore
@@ -37,9 +39,9 @@ def store_for(encoder, cache, *kind):
     fingerprint = encoder.fingerprint  # read once: an adapter computes it
     if not isinstance(fingerprint, str):
         raise ValueError(
-            f"cache={cache!r} needs a model with a fingerprint (a str), and this one has none; "
-            "leave cache=None, or give the encoder a fingerprint that changes whenever its vectors "
-            "would"
+            f"cache={shown(cache)} needs a model with a fingerprint (a str), and this one has "
+            "none; leave cache=None, or give the encoder a fingerprint that changes whenever its "
+            "vectors would"
         )
     return store, key_prefix(fingerprint, encoder.variant, *kind)
 
@@ -61,7 +63,7 @@ def resolve_cache(cache):
     TypeError
         If `cache` is something else.
     ValueError
-        If `cache` is an empty str.
+        If `cache` is an empty str, a URL, a file, or no valid path.
 
     Examples
     --------
@@ -76,10 +78,13 @@ def resolve_cache(cache):
     if isinstance(cache, (str, os.PathLike)):
         if not os.fspath(cache):
             raise ValueError("cache must be None, 'memory' or a directory, got an empty str")
-        return _process_wide if cache == "memory" else EmbeddingStore(cache)
+        if cache == "memory":
+            return _process_wide
+        check_directory(cache, "cache")
+        return EmbeddingStore(cache)
     if hasattr(cache, "session") and not isinstance(cache, type):
         return cache
     raise TypeError(
         "cache must be None, 'memory', a directory (str or Path) or an EmbeddingStore, "
-        f"got {cache!r}"
+        f"got {shown(cache)}"
     )

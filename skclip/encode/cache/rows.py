@@ -5,6 +5,8 @@ from numbers import Integral
 
 import numpy as np
 
+from skclip._messages import shown
+
 CacheInfo = namedtuple("CacheInfo", ["hits", "misses", "entries", "bytes", "max_bytes"])
 
 
@@ -29,7 +31,7 @@ def check_max_bytes(max_bytes, *, smallest, allow_none=True):
     if isinstance(max_bytes, bool) or not isinstance(max_bytes, Integral) or max_bytes < smallest:
         raise ValueError(
             f"max_bytes must be {'None or ' * allow_none}an int of at least {smallest}, "
-            f"got {max_bytes!r}"
+            f"got {shown(max_bytes)}"
         )
 
 

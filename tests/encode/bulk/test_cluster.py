@@ -81,10 +81,11 @@ def test_a_cluster_without_workers_is_waited_for_with_a_warning():
         timer.start()
         address = cluster.scheduler_address
         with (
-            pytest.warns(RuntimeWarning, match="has no workers yet"),
+            pytest.warns(RuntimeWarning, match="has no workers yet") as caught,
             cluster_module.cluster(address, TINY) as (described, _),
         ):
             assert described["dtype"] == "float32"
+        assert caught[0].filename == __file__
         timer.join()
 
 

@@ -186,8 +186,38 @@ class TestStores:
             MemoryStore(None)
         file = tmp_path / "file"
         file.touch()
-        with pytest.raises(NotADirectoryError, match="needs a directory, got a file.*file'"):
-            EmbeddingStore(file).session().__enter__()
+        with pytest.raises(ValueError, match="path must be a directory .* got .*file': there is a"):
+            EmbeddingStore(file)
+        store = EmbeddingStore(tmp_path / "later")
+        store.path.touch()
+        with pytest.raises(ValueError, match="path must be a directory .* got .*later'"):
+            store.session().__enter__()
+
+    @pytest.mark.parametrize(
+        ("path", "reason"),
+        [
+            ("x" * 300, "name too long"),
+            ("a/" * 2500, "name too long"),
+            ("file", "there is a file of that name"),
+            ("nul\0", "embedded null"),
+            ("\ud800", "surrogates not allowed"),
+            ("s3://bucket/cache", "a URL is not supported"),
+            (Path("https://example.org/cache"), "a URL is not supported"),
+        ],
+        ids=["long name", "long path", "file", "NUL", "surrogate", "URL", "URL as Path"],
+    )
+    def test_paths_that_no_directory_can_have(self, tmp_path, monkeypatch, path, reason):
+        monkeypatch.chdir(tmp_path)
+        Path("file").touch()
+        for name, use in (("cache", resolve_cache), ("path", EmbeddingStore)):
+            with pytest.raises(ValueError, match=f"{name} must be a directory .*: .*{reason}") as e:
+                use(path)
+            assert len(str(e.value)) < 400
+
+    def test_a_path_may_begin_with_the_home_directory(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("USERPROFILE", str(tmp_path))
+        assert resolve_cache(Path("~/cache")).path == tmp_path / "cache"
 
     def test_a_directory_may_be_removed_during_a_session(self, on_disk):
         with on_disk.session() as session:
