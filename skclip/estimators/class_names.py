@@ -76,7 +76,8 @@ def append_reject_label(labels, reject_label):
         raise ValueError(f"reject_label must be of the classes' type, got {shown(reject_label)}")
     if reject_label in labels.tolist():
         raise ValueError(
-            f"reject_label must not be one of the classes, got {shown(reject_label)}; pass another one"
+            f"reject_label must not be one of the classes, got {shown(reject_label)}; pass "
+            "another one"
         )
     return label_array([*labels.tolist(), reject_label], f"classes and {reject_label=}")
 
