@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from skclip.checkpoints.tensors import is_torchscript, read_tensors
+from skclip.checkpoints.tensors import read_tensors
+from skclip.checkpoints.torch_files import is_torchscript
 from skclip.exceptions import CheckpointError
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(2, dtype=torch.int64)}
