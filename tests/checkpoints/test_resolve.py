@@ -14,7 +14,8 @@ import transformers
 from skclip.checkpoints import hub, resolve
 from skclip.checkpoints.formats import openai
 from skclip.checkpoints.load import load_checkpoint
-from skclip.checkpoints.resolve import DEFAULT_MODEL, fingerprint, identify, list_models
+from skclip.checkpoints.models import list_models
+from skclip.checkpoints.resolve import DEFAULT_MODEL, fingerprint, identify
 from skclip.checkpoints.save import save_model
 from skclip.exceptions import CheckpointError, ModelNotAvailableError
 from skclip.model.tokenizer import Tokenizer

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-from skclip.checkpoints.resolve import list_models
+from skclip.checkpoints.models import list_models
 
 _PARTS_PER_WORKER = 2  # one that is embedded, and the next one
 
