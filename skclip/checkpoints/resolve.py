@@ -23,7 +23,7 @@ COMPANIONS = (open_clip.CONFIG, *huggingface.CONFIGS, *TOKENIZER_FILES, TEMPLATE
 
 _BUNDLED = {"skclip/tiny": Path(__file__).parent / "bundled" / "tiny"}
 
-_HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_HUB_ID = re.compile(r"(?P<repo>[\w.-]{1,96}/[\w.-]{1,96})(@(?P<revision>[\w./-]+))?")
 _ARCHIVE_SUFFIXES = (".pt", ".pth")
 _BLOCK_SIZE = 1 << 20
 
@@ -199,9 +199,8 @@ def _shards(index, names):
     shards = sorted(name for name in names if pattern.fullmatch(name))
     found = [tuple(map(int, pattern.fullmatch(name).groups())) for name in shards]
     count = max((total for _, total in found), default=0)
-    if sorted(found) != [(number, count) for number in range(1, len(found) + 1)] or (
-        len(found) != count
-    ):
+    complete = [(number, len(shards)) for number in range(1, len(shards) + 1)]
+    if not found or sorted(found) != complete:
         raise CheckpointError(
             f"{index} exists, but the shards 1 to {count or 'n'} of one set do not: "
             f"found {some(shards)}"
