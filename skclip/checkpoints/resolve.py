@@ -25,7 +25,6 @@ _BUNDLED = {"skclip/tiny": Path(__file__).parent / "bundled" / "tiny"}
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]{1,96}/[\w.-]{1,96})(@(?P<revision>[\w./-]+))?")
 _ARCHIVE_SUFFIXES = (".pt", ".pth")
-_BLOCK_SIZE = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import socket
@@ -348,10 +349,11 @@ def test_safetensors_that_overlap_or_leave_gaps(tmp_path):
     # the library checks it; this test notices if that ends
     path = tmp_path / "c.safetensors"
     for offsets in ((0, 4), (2, 6), (0, 2**62), (6, 2)):
-        header = (
-            '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
-            '"b":{"dtype":"F32","shape":[1],"data_offsets":[%d,%d]}}' % offsets
-        ).encode()
+        entries = {
+            name: {"dtype": "F32", "shape": [1], "data_offsets": where}
+            for name, where in (("a", (0, 4)), ("b", offsets))
+        }
+        header = json.dumps(entries).encode()
         path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 8)
         with pytest.raises(CheckpointError, match="c.safetensors"):
             read_tensors(path)
