@@ -325,6 +325,8 @@ class _Unpickler(pickle._Unpickler):
             return getattr(torch, name)
         if module == "torch._utils" and name in _REBUILDERS:
             return _REBUILDERS[name]
+        if (module, name) == ("torch.nn.parameter", "Parameter"):
+            return _first
         if module == "collections" and name in ("OrderedDict", "Counter"):
             return _dictionary
         if module == "torch.jit._pickle" and name in _TYPED_CONTAINERS:

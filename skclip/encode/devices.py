@@ -4,7 +4,7 @@ import torch
 
 from skclip.checkpoints.messages import first_line
 
-_CHOICES = "'auto', 'cpu', 'cuda' or 'cuda:0' (a CUDA card), 'mps' (an Apple GPU)"
+_CHOICES = "'cpu', 'cuda' or 'cuda:0' (a CUDA card), 'mps' (an Apple GPU)"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -30,8 +30,8 @@ def resolve_device(device):
     # torch asserts when it is built without CUDA, and imports what other devices need
     except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         raise ValueError(
-            f"device must be one that torch can compute on here, such as {_CHOICES}; got "
-            f"{device!r}: {first_line(error)}"
+            "device must be 'auto' or a device that torch can compute on here, such as "
+            f"{_CHOICES}; got {device!r}: {first_line(error)}"
         ) from error
     # the device of a tensor has an index ("cuda:0"), unlike "cuda"
     return probe.device

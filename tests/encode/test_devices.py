@@ -16,9 +16,9 @@ def test_auto_depends_on_the_machine():
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "meta", "vulkan", ["cpu"]])
 def test_a_device_that_cannot_compute_is_refused_with_the_choices(device):
-    choices = "'auto', 'cpu', 'cuda' or 'cuda:0' .*'mps'"
+    choices = "'auto' .*'cpu', 'cuda' or 'cuda:0' .*'mps'"
     with pytest.raises(
-        ValueError, match=f"device must be .*{choices}.*got {re.escape(repr(device))}"
+        ValueError, match=f"device must be {choices}.*got {re.escape(repr(device))}"
     ):
         resolve_device(device)
 
