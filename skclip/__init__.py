@@ -20,7 +20,7 @@ _HOME = {
     "embed_images": "skclip.encode.images",
     "embed_texts": "skclip.encode.texts",
     "load_encoder": "skclip.encode.encoder",
-    "list_models": "skclip.checkpoints.resolve",
+    "list_models": "skclip.checkpoints.models",
     "CheckpointError": "skclip.exceptions",
     "ImageReadError": "skclip.exceptions",
     "MissingImageWarning": "skclip.exceptions",

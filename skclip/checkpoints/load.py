@@ -9,7 +9,7 @@ from skclip.checkpoints import hub
 from skclip.checkpoints.formats import huggingface, open_clip, openai
 from skclip.checkpoints.messages import some
 from skclip.checkpoints.resolve import DEFAULT_MODEL, TEMPLATES, fingerprint, resolve, sha256
-from skclip.checkpoints.tensors import is_torchscript, read_tensors
+from skclip.checkpoints.tensors import COUNT_DTYPES, WEIGHT_DTYPES, read_tensors
 from skclip.checkpoints.tokenizer_files import (
     OPENAI_VOCAB_SIZE,
     VOCABULARY,
@@ -17,6 +17,7 @@ from skclip.checkpoints.tokenizer_files import (
     read_json,
     read_tokenizer,
 )
+from skclip.checkpoints.torch_files import is_torchscript
 from skclip.exceptions import CheckpointError
 from skclip.model.clip import CLIP
 from skclip.model.config import PreprocessConfig
@@ -162,10 +163,16 @@ def load_model(model=DEFAULT_MODEL, *, local_files_only=False):
 def _read_state(paths):
     state = {}
     for path in paths:
-        state.update(read_tensors(path))
+        tensors = read_tensors(path)
+        if twice := tensors.keys() & state.keys():
+            raise CheckpointError(f"{path} holds tensors of another shard again: {some(twice)}")
+        state |= tensors
     for layout in KEY_LAYOUTS:
         if layout.matches(state):
-            return layout.convert(state)
+            try:
+                return layout.convert(state)
+            except CheckpointError as error:
+                raise CheckpointError(f"{_names(paths)}: {error}") from error
     raise CheckpointError(
         f"{_names(paths)} holds no CLIP with a text tower that skclip knows: its tensors are "
         f"{some(state)}. Load a model with towers of another library with that library, and pass "
@@ -244,6 +251,12 @@ def _build_model(config, state, paths, *, complete):
                 f"{where}: {key} has shape {tuple(found.shape)}, but the configuration asks for "
                 f"{tuple(value.shape)}"
             )
+        allowed = WEIGHT_DTYPES if value.is_floating_point() else COUNT_DTYPES
+        if found.dtype not in allowed:
+            raise CheckpointError(
+                f"{where}: {key} is stored as {_dtype(found.dtype)}; it must be one of "
+                f"{', '.join(map(_dtype, allowed))}"
+            )
         # a copy, because tensors read from safetensors are views of the mapped file
         found = found.reshape(value.shape).to(value.dtype, copy=True).contiguous()
         if not torch.isfinite(found).all():
@@ -265,3 +278,7 @@ def _read_templates(directory):
 
 def _names(paths):
     return str(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+
+
+def _dtype(dtype):
+    return str(dtype).removeprefix("torch.")

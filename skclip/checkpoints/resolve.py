@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from skclip.checkpoints import hub
+from skclip.checkpoints.files import regular_file
 from skclip.checkpoints.formats import huggingface, open_clip
-from skclip.checkpoints.messages import some
+from skclip.checkpoints.messages import shorten, some
+from skclip.checkpoints.models import MODELS, canonical_name, suggest
 from skclip.checkpoints.tokenizer_files import NAMES as TOKENIZER_FILES
 from skclip.exceptions import CheckpointError, ModelNotAvailableError
 
@@ -20,44 +23,8 @@ COMPANIONS = (open_clip.CONFIG, *huggingface.CONFIGS, *TOKENIZER_FILES, TEMPLATE
 
 _BUNDLED = {"skclip/tiny": Path(__file__).parent / "bundled" / "tiny"}
 
-# Architecture and training data as open_clip names them (open_clip/pretrained.py), and the
-# repository that holds the weights with their configuration.
-_SHORT_NAMES = {
-    "RN50/openai": "timm/resnet50_clip.openai",
-    "RN101/openai": "timm/resnet101_clip.openai",
-    "RN50x4/openai": "timm/resnet50x4_clip.openai",
-    "RN50x16/openai": "timm/resnet50x16_clip.openai",
-    "RN50x64/openai": "timm/resnet50x64_clip.openai",
-    "ViT-B-32/openai": "openai/clip-vit-base-patch32",
-    "ViT-B-16/openai": "openai/clip-vit-base-patch16",
-    "ViT-L-14/openai": "openai/clip-vit-large-patch14",
-    "ViT-L-14-336/openai": "openai/clip-vit-large-patch14-336",
-    "ViT-B-32/laion2b_s34b_b79k": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
-    "ViT-B-16/laion2b_s34b_b88k": "laion/CLIP-ViT-B-16-laion2B-s34B-b88K",
-    "ViT-L-14/laion2b_s32b_b82k": "laion/CLIP-ViT-L-14-laion2B-s32B-b82K",
-    "ViT-H-14/laion2b_s32b_b79k": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
-    "ViT-g-14/laion2b_s34b_b88k": "laion/CLIP-ViT-g-14-laion2B-s34B-b88K",
-    "ViT-bigG-14/laion2b_s39b_b160k": "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
-    "ViT-B-32/datacomp_xl_s13b_b90k": "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
-    "ViT-B-32-256/datacomp_s34b_b86k": "laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K",
-    "ViT-B-16/datacomp_xl_s13b_b90k": "laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K",
-    "ViT-L-14/datacomp_xl_s13b_b90k": "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
-    "ViT-B-32/metaclip_400m": "timm/vit_base_patch32_clip_224.metaclip_400m",
-    "ViT-B-32/metaclip_fullcc": "timm/vit_base_patch32_clip_224.metaclip_2pt5b",
-    "ViT-B-16/metaclip_400m": "timm/vit_base_patch16_clip_224.metaclip_400m",
-    "ViT-B-16/metaclip_fullcc": "timm/vit_base_patch16_clip_224.metaclip_2pt5b",
-    "ViT-L-14/metaclip_400m": "timm/vit_large_patch14_clip_224.metaclip_400m",
-    "ViT-L-14/metaclip_fullcc": "timm/vit_large_patch14_clip_224.metaclip_2pt5b",
-    "ViT-H-14/metaclip_fullcc": "timm/vit_huge_patch14_clip_224.metaclip_2pt5b",
-    "ViT-B-16/dfn2b": "apple/DFN2B-CLIP-ViT-B-16",
-    "ViT-L-14/dfn2b": "apple/DFN2B-CLIP-ViT-L-14",
-    "ViT-H-14/dfn5b": "apple/DFN5B-CLIP-ViT-H-14",
-    "ViT-H-14-378/dfn5b": "apple/DFN5B-CLIP-ViT-H-14-378",
-}
-
-_HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_HUB_ID = re.compile(r"(?P<repo>[\w.-]{1,96}/[\w.-]{1,96})(@(?P<revision>[\w./-]+))?")
 _ARCHIVE_SUFFIXES = (".pt", ".pth")
-_BLOCK_SIZE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -78,27 +45,6 @@ class CheckpointFiles:
     weights: tuple[Path, ...]
 
 
-def list_models():
-    """List the models that have a short name.
-
-    Returns
-    -------
-    dict of str to str
-        Maps each name, which every ``model=`` accepts, to the source of the weights: the id of a
-        repository on the Hugging Face hub, or "bundled". Any other repository with a CLIP model in
-        a layout that skclip reads can be named by its id.
-
-    Examples
-    --------
-    >>> from skclip import list_models
-    >>> list_models()["ViT-B-32/openai"]
-    'openai/clip-vit-base-patch32'
-    >>> list_models()["skclip/tiny"]
-    'bundled'
-    """
-    return {**dict.fromkeys(_BUNDLED, "bundled"), **_SHORT_NAMES}
-
-
 def resolve(source, *, local_files_only=False):
     """Find the local files of a checkpoint; those on the hub are downloaded.
 
@@ -116,12 +62,11 @@ def resolve(source, *, local_files_only=False):
     """
     path = _local_path(source)
     if path is None:
-        repo, revision = _hub_id(source)
-        path = hub.fetch(repo, revision, _needed_names, local_files_only=local_files_only)
-        return _collect(str(source), path, None)
-    if path.is_file():
-        return _collect(str(path), path.parent, path)
-    return _collect(str(source) if str(source) in _BUNDLED else str(path), path, None)
+        return _collect(str(source), _fetch(source, local_files_only), None)
+    if path.is_dir():
+        names = [name for name, directory in _BUNDLED.items() if directory == path]
+        return _collect(names[0] if names else str(path), path, None)
+    return _collect(str(path), path.parent, path)
 
 
 def identify(source):
@@ -138,8 +83,9 @@ def identify(source):
         file; for a hub model its id.
     """
     path = _local_path(source)
-    if path is None:  # a name on the hub
-        return (str(source),)
+    if path is None:  # a name on the hub, however it is spelled
+        repo, revision = _hub_id(source)
+        return (f"{repo}@{revision}" if revision else repo,)
     directory = path if path.is_dir() else path.parent
     files = [entry for entry in directory.iterdir() if entry.is_file()] if path.is_dir() else [path]
     if not path.is_dir():
@@ -186,23 +132,37 @@ def _local_path(source):
         )
     if source in _BUNDLED:
         return _BUNDLED[source]
-    path = Path(source).expanduser()
-    if source != "" and path.exists():
+    path = Path(os.path.expanduser(source))
+    # a link that leads nowhere is there, too
+    if source != "" and os.path.lexists(path):
         # not resolve(): the files beside a linked file are looked for beside the link
         return path.absolute()
     if isinstance(source, Path) or path.is_absolute() or str(source).startswith((".", "~")):
-        raise ModelNotAvailableError(f"there is no file or directory {str(source)!r}")
-    return None
+        raise ModelNotAvailableError(f"there is no file or directory {shorten(repr(str(source)))}")
+    return _BUNDLED.get(canonical_name(source))
 
 
 def _hub_id(source):
-    match = _HUB_ID.fullmatch(_SHORT_NAMES.get(source, source))
+    name = canonical_name(source)
+    match = _HUB_ID.fullmatch(MODELS[name].repository if name in MODELS else name)
     if not match:
         raise ModelNotAvailableError(
-            f"{source!r} is not a file or directory, not a name of skclip.list_models(), and not a "
-            "hub id (org/name or org/name@revision)"
+            f"{shorten(repr(source))} is not a file or directory, not a name of "
+            "skclip.list_models(), and not a hub id (org/name or org/name@revision). "
+            f"{suggest(source)}".rstrip()
         )
     return match["repo"], match["revision"]
+
+
+def _fetch(source, local_files_only):
+    repo, revision = _hub_id(source)
+    try:
+        return hub.fetch(repo, revision, _needed_names, local_files_only=local_files_only)
+    except ModelNotAvailableError as error:
+        suggestion = "" if canonical_name(source) in MODELS else suggest(source)
+        if not suggestion:
+            raise
+        raise ModelNotAvailableError(f"{error}. {suggestion}") from error
 
 
 def _needed_names(names):
@@ -232,12 +192,18 @@ def _weight_names(names):
 
 
 def _shards(index, names):
+    """Return the names of the shards 1 to n of n, each of which must be there once."""
     stem, suffix, *_ = index.split(".")
-    pattern = re.compile(rf"{stem}-\d+-of-(\d+)\.{suffix}")
+    pattern = re.compile(rf"{stem}-(\d{{1,9}})-of-(\d{{1,9}})\.{suffix}", re.ASCII)
     shards = sorted(name for name in names if pattern.fullmatch(name))
-    count = int(pattern.fullmatch(shards[0])[1]) if shards else None
-    if len(shards) != count:
-        raise CheckpointError(f"{index} exists, but only {len(shards)} of {count} shards do")
+    found = [tuple(map(int, pattern.fullmatch(name).groups())) for name in shards]
+    count = max((total for _, total in found), default=0)
+    complete = [(number, len(shards)) for number in range(1, len(shards) + 1)]
+    if not found or sorted(found) != complete:
+        raise CheckpointError(
+            f"{index} exists, but the shards 1 to {count or 'n'} of one set do not: "
+            f"found {some(shards)}"
+        )
     return shards
 
 
@@ -253,4 +219,8 @@ def _collect(source, directory, weights):
             )
     else:
         chosen = [weights]
+    # before any of them is opened, also those that may not be needed
+    companions = [directory / name for name in COMPANIONS if os.path.lexists(directory / name)]
+    for path in [*chosen, *companions]:
+        regular_file(path)
     return CheckpointFiles(source, directory, tuple(chosen))

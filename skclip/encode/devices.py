@@ -2,6 +2,9 @@
 
 import torch
 
+from skclip.checkpoints.messages import first_line
+
+_CHOICES = "'cpu', 'cuda' or 'cuda:0' (a CUDA card), 'mps' (an Apple GPU)"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -16,17 +19,22 @@ def resolve_device(device):
     Raises
     ------
     ValueError
-        If torch cannot use such a device here.
+        If torch cannot compute on such a device here.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        # the device of a tensor has an index ("cuda:0"), unlike "cuda"
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:  # torch asserts when it is built without CUDA
+        # "meta" has tensors, but no numbers in them
+        probe = torch.ones(1, device=device)
+        probe.sum().item()
+    # torch asserts when it is built without CUDA, and imports what other devices need
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         raise ValueError(
-            f"device must be 'auto' or a device that torch can use here, got {device!r}: {error}"
+            "device must be 'auto' or a device that torch can compute on here, such as "
+            f"{_CHOICES}; got {device!r}: {first_line(error)}"
         ) from error
+    # the device of a tensor has an index ("cuda:0"), unlike "cuda"
+    return probe.device
 
 
 def resolve_dtype(dtype, device):

@@ -130,3 +130,122 @@ def test_invalid_json(saved):
     (saved / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="config.json is not valid JSON"):
         load_checkpoint(saved)
+
+
+KEY = "text_model.encoder.layers.0.layer_norm1.bias"
+QUERY = "text_model.encoder.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [
+        (torch.complex64, "complex64"),
+        (torch.bool, "bool"),
+        (torch.int64, "int64"),
+        (torch.float8_e4m3fn, "float8_e4m3fn"),
+    ],
+)
+def test_a_weight_is_a_floating_point_number(edit, dtype, name):
+    directory = edit(lambda state: state.update({KEY: state[KEY].to(dtype)}))
+    message = (
+        f"ln_1.bias is stored as {name}; it must be one of float16, bfloat16, float32, float64"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(directory)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_number_formats_that_are_read(edit, dtype):
+    directory = edit(lambda state: state.update({KEY: state[KEY].to(dtype)}))
+    assert next(load_checkpoint(directory).model.parameters()).dtype == torch.float32
+
+
+def test_a_count_is_a_whole_number(tmp_path, make_model, tokenizer, make_preprocess_config):
+    save_model(tmp_path, make_model("resnet"), tokenizer, make_preprocess_config(64))
+    path = tmp_path / "open_clip_model.safetensors"
+    state = load_file(path)
+    key = "visual.bn1.num_batches_tracked"
+    save_file(state | {key: torch.tensor([3, 4])}, path)
+    with pytest.raises(CheckpointError, match=rf"{key} has shape \(2,\)"):
+        load_checkpoint(tmp_path)
+    save_file(state | {key: torch.tensor(3.0)}, path)
+    with pytest.raises(CheckpointError, match=f"{key} is stored as float32"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.tensor(1.0), torch.ones(3, 4, 5), torch.ones(7, 128), torch.ones(128, 7), torch.ones(1)],
+)
+def test_queries_of_another_shape(edit, value):
+    directory = edit(lambda state: state.update({QUERY: value}))
+    with pytest.raises(
+        CheckpointError, match=r"model.safetensors: q_proj, k_proj and v_proj of .*"
+    ):
+        load_checkpoint(directory)
+
+
+def test_queries_of_another_number_format(edit):
+    directory = edit(lambda state: state.update({QUERY: state[QUERY].long()}))
+    with pytest.raises(CheckpointError, match=r"q_proj, k_proj .*int64 \(128, 128\), float32"):
+        load_checkpoint(directory)
+
+
+def test_queries_keys_and_values_that_are_numbers(edit):
+    keys = [QUERY.replace("q_proj", f"{kind}_proj") for kind in "qkv"]
+    directory = edit(lambda state: state.update({key: torch.tensor(1.0) for key in keys}))
+    with pytest.raises(CheckpointError, match="q_proj, k_proj and v_proj"):
+        load_checkpoint(directory)
+
+
+@pytest.mark.parametrize("value", [torch.tensor(1.0), torch.ones(2, 3, 4), torch.ones(48)])
+def test_a_projection_that_is_no_matrix(edit, value):
+    directory = edit(lambda state: state.update({"text_projection.weight": value}))
+    with pytest.raises(CheckpointError, match="text_projection has shape"):
+        load_checkpoint(directory)
+
+
+def test_expanded_weights_are_refused_before_they_are_copied(edit):
+    directory = edit(lambda state: None)
+    state = load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    torch.save(
+        state | {QUERY: torch.ones(1, 1).expand(200_000, 256_000)},
+        directory / "pytorch_model.bin",
+    )
+    with pytest.raises(CheckpointError, match=r"shape \(200000, 256000\) does not lie"):
+        load_checkpoint(directory)
+
+
+def split(directory, *names, overlap=()):
+    """Spread the tensors of a checkpoint over shards of these names."""
+    state = load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    (directory / "model.safetensors.index.json").write_text("{}")
+    for number, name in enumerate(names):
+        keys = {*list(state)[number :: len(names)], *overlap}
+        save_file({key: state[key] for key in keys}, directory / name)
+    return directory
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("model-00001-of-00002.safetensors", "model-00001-of-00003.safetensors"),
+        ("model-00001-of-00002.safetensors", "model-00002-of-00003.safetensors"),
+        ("model-00001-of-00002.safetensors", "model-1-of-2.safetensors"),
+        ("model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"),
+        ("model-00000-of-00002.safetensors", "model-00001-of-00002.safetensors"),
+        ("model-00002-of-00002.safetensors",),
+        ("other-00001-of-00001.safetensors",),
+    ],
+)
+def test_shards_that_are_not_one_set(saved, names):
+    with pytest.raises(CheckpointError, match=r"index.json exists, but the shards 1 to .* do not"):
+        load_checkpoint(split(saved, *names))
+
+
+def test_a_tensor_in_two_shards(saved):
+    names = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    with pytest.raises(CheckpointError, match=f"00002-of-00002.*another shard again: {KEY}"):
+        load_checkpoint(split(saved, *names, overlap=[KEY]))

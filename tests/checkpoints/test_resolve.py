@@ -12,9 +12,8 @@ import pytest
 import transformers
 
 from skclip.checkpoints import hub, resolve
-from skclip.checkpoints.formats import openai
 from skclip.checkpoints.load import load_checkpoint
-from skclip.checkpoints.resolve import DEFAULT_MODEL, fingerprint, identify, list_models
+from skclip.checkpoints.resolve import DEFAULT_MODEL, fingerprint, identify
 from skclip.checkpoints.save import save_model
 from skclip.exceptions import CheckpointError, ModelNotAvailableError
 from skclip.model.tokenizer import Tokenizer
@@ -339,26 +338,79 @@ def test_empty_directory(tmp_path):
         load_checkpoint(tmp_path)
 
 
-def test_list_models_agrees_with_open_clip():
-    pretrained = pytest.importorskip("open_clip").pretrained
-    models = list_models()
-    assert models.pop("skclip/tiny") == "bundled"
-    for name, repo in models.items():
-        architecture, tag = name.split("/")
-        peer = pretrained.get_pretrained_cfg(architecture, tag)
-        assert peer, name
-        if tag != "openai" or architecture.startswith("RN"):
-            assert peer["hf_hub"].rstrip("/") == repo
-    assert sum(name.endswith("/openai") for name in models) == len(openai.ARCHIVES)
-    assert DEFAULT_MODEL in models.values()
-
-
-def test_every_name_is_documented():
-    page = Path(__file__).parents[2] / "docs" / "models.md"
-    rows = set(re.findall(r"^\| `(\S+/\S+)` \| `(\S+)` \|$", page.read_text(), re.MULTILINE))
-    assert rows == {(name, repo) for name, repo in list_models().items() if repo != "bundled"}
-
-
 def test_hub_fetch_names_what_the_hub_refuses(local_hub):
     with pytest.raises(ModelNotAvailableError, match="the hub refuses 'org/bad"):
         hub.fetch("org/bad..name--", None, resolve._needed_names)
+
+
+COMPANIONS_OF_A_VIT = ("config.json", "preprocessor_config.json", "vocab.json", "merges.txt")
+
+
+@pytest.mark.parametrize("name", [*COMPANIONS_OF_A_VIT, "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("weights", [False, True])
+def test_what_is_no_file_is_refused_by_what_it_is(saved, name, weights):
+    path = saved / name
+    path.unlink(missing_ok=True)
+    source = saved / "model.safetensors" if weights else saved
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match=f"{name} must be a file, but is a named pipe"):
+        load_checkpoint(source)
+    path.unlink()
+    path.mkdir()
+    if source != path:
+        with pytest.raises(CheckpointError, match=f"{name} must be a file, but is a directory"):
+            load_checkpoint(source)
+    path.rmdir()
+    path.symlink_to("/nowhere/else")
+    with pytest.raises(CheckpointError, match=f"{name} is a link to /nowhere/else"):
+        load_checkpoint(source)
+
+
+@pytest.mark.parametrize("source", ["/dev/null", "/dev/zero"])
+def test_a_device_as_a_model(source):
+    with pytest.raises(CheckpointError, match=f"{source} must be a file, but is a device"):
+        load_checkpoint(source)
+
+
+@pytest.mark.parametrize("source", ["x" * 300, "a" * 5000 + "/b", "nul\0byte", "~no-such-user/x"])
+def test_names_that_no_file_can_have(source):
+    with pytest.raises(ModelNotAvailableError) as caught:
+        load_checkpoint(source, local_files_only=True)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("spelling", "repository"),
+    [
+        ("ViT-B/32", DEFAULT_MODEL),
+        ("vit-b-32:openai", DEFAULT_MODEL),
+        ("clip-ViT-B-32", DEFAULT_MODEL),
+        ("ViT-B-32-laion2b_s34b_b79k", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
+        ("hf-hub:org/model", "org/model"),
+        ("hf-hub:org/model@v1", "org/model@v1"),
+    ],
+)
+def test_other_spellings_mean_the_same_model(local_hub, saved, spelling, repository):
+    local_hub.repositories[repository.partition("@")[0]] = saved
+    checkpoint = load_checkpoint(spelling)
+    assert checkpoint.fingerprint == load_checkpoint(saved).fingerprint
+    assert checkpoint.source == spelling
+    assert identify(spelling) == identify(repository) == (repository,)
+
+
+def test_a_bundled_model_however_it_is_spelled():
+    checkpoint = load_checkpoint("SKCLIP/Tiny")
+    assert checkpoint.source == "skclip/tiny"
+    assert identify("SKCLIP/Tiny") == identify("skclip/tiny")
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_near_names_are_suggested(local_hub, offline):
+    with pytest.raises(ModelNotAvailableError, match=r"Did you mean 'skclip/tiny'\?$"):
+        load_checkpoint("skclip/tinny", local_files_only=offline)
+
+
+def test_a_known_name_is_not_suggested_instead_of_itself():
+    with pytest.raises(ModelNotAvailableError) as caught:
+        load_checkpoint("ViT-B-16/openai", local_files_only=True)
+    assert "Did you mean" not in str(caught.value)

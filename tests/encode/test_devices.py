@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -12,9 +14,12 @@ def test_auto_depends_on_the_machine():
     assert resolve_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
-def test_an_unknown_device_is_refused(device):
-    with pytest.raises(ValueError, match="device must be 'auto' or a device that torch can use"):
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "meta", "vulkan", ["cpu"]])
+def test_a_device_that_cannot_compute_is_refused_with_the_choices(device):
+    choices = "'auto' .*'cpu', 'cuda' or 'cuda:0' .*'mps'"
+    with pytest.raises(
+        ValueError, match=f"device must be {choices}.*got {re.escape(repr(device))}"
+    ):
         resolve_device(device)
 
 

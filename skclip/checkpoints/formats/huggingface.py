@@ -103,11 +103,25 @@ def convert(state):
             converted[f"{_NORMS[stem]}.{kind}"] = value
         else:
             target = _NAMES.get(key, key)
-            converted[target] = value.T if target in _PROJECTIONS else value
+            # of another number of dimensions it stays as it is, and the model refuses its shape
+            is_transposed = target in _PROJECTIONS and value.ndim == 2
+            converted[target] = value.T if is_transposed else value
     for target, parts in fused.items():
         if len(parts) == len(_FUSED):
-            converted[target] = torch.cat([parts[part] for part in _FUSED])
+            converted[target] = _fuse([parts[part] for part in _FUSED], target)
     return converted
+
+
+def _fuse(parts, target):
+    """Concatenate the weights, or the biases, of queries, keys and values."""
+    shapes, dtypes = {tuple(part.shape) for part in parts}, {part.dtype for part in parts}
+    if len(shapes) > 1 or shapes == {()} or len(dtypes) > 1:
+        found = ", ".join(f"{part.dtype} {tuple(part.shape)}" for part in parts)
+        raise CheckpointError(
+            f"q_proj, k_proj and v_proj of {target.removesuffix('.attn.in_proj_weight')} must have "
+            f"one type and shape, got {found}".replace("torch.", "")
+        )
+    return torch.cat(parts)
 
 
 def revert(state):

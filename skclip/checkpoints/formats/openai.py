@@ -1,5 +1,6 @@
 """OpenAI's own layout: like skclip's names, but without a prefix for the text tower."""
 
+from skclip.exceptions import CheckpointError
 from skclip.model.config import CLIPConfig, PreprocessConfig, TextConfig, VisionConfig
 
 # sha256 of the published archives: https://github.com/openai/CLIP, clip/clip.py
@@ -46,14 +47,19 @@ def infer_config(state):
     config : CLIPConfig
     preprocess_config : PreprocessConfig
 
+    Raises
+    ------
+    CheckpointError
+        If a tensor is missing, or has another number of dimensions.
+
     Notes
     -----
     clip/model.py of https://github.com/openai/CLIP, ``build_model``. Every model was trained with
     quick-GELU and 64 channels per head.
     """
-    stem = state["visual.conv1.weight"].shape
+    stem = _shape(state, "visual.conv1.weight", 4)
     if "visual.proj" in state:
-        grid = round((len(state["visual.positional_embedding"]) - 1) ** 0.5)
+        grid = _grid(state, "visual.positional_embedding")
         vision = VisionConfig(
             image_size=grid * stem[-1],
             patch_size=stem[-1],
@@ -62,23 +68,35 @@ def infer_config(state):
             activation="quick_gelu",
         )
     else:
-        grid = round((len(state["visual.attnpool.positional_embedding"]) - 1) ** 0.5)
         vision = VisionConfig(
-            image_size=32 * grid,
+            image_size=32 * _grid(state, "visual.attnpool.positional_embedding"),
             patch_size=None,
-            width=state["visual.conv3.weight"].shape[0],
+            width=_shape(state, "visual.conv3.weight", 4)[0],
             layers=tuple(_count(state, f"visual.layer{i}.") for i in (1, 2, 3, 4)),
         )
-    vocab_size, width = state["text.token_embedding.weight"].shape
+    vocab_size, width = _shape(state, "text.token_embedding.weight", 2)
     text = TextConfig(
         vocab_size=vocab_size,
-        context_length=len(state["text.positional_embedding"]),
+        context_length=_shape(state, "text.positional_embedding", 2)[0],
         width=width,
         layers=_count(state, "text.transformer.resblocks."),
         activation="quick_gelu",
     )
-    config = CLIPConfig(state["text.text_projection"].shape[1], vision, text)
+    config = CLIPConfig(_shape(state, "text.text_projection", 2)[1], vision, text)
     return config, PreprocessConfig(image_size=vision.image_size)
+
+
+def _shape(state, key, ndim):
+    if key not in state:
+        raise CheckpointError(f"the model lacks the tensor {key}")
+    shape = tuple(state[key].shape)
+    if len(shape) != ndim:
+        raise CheckpointError(f"{key} must have {ndim} dimensions, got the shape {shape}")
+    return shape
+
+
+def _grid(state, key):
+    return round(max(_shape(state, key, 2)[0] - 1, 0) ** 0.5)
 
 
 def _count(state, prefix):

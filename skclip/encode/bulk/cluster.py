@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from skclip._warnings import warn
-from skclip.checkpoints.resolve import list_models
+from skclip.checkpoints.models import list_models
 
 _PARTS_PER_WORKER = 2  # one that is embedded, and the next one
 

@@ -39,6 +39,23 @@ def test_sizes_of_the_nine_models(name):
     assert config.vision.heads == channels // vision.get("head_width", 64)
 
 
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_sizes_that_do_not_follow_from_the_tensors(make_model, kind):
+    state = make_model(kind).state_dict()
+    used = ["visual.conv1.weight", "text.token_embedding.weight", "text.text_projection"]
+    used += ["text.positional_embedding"]
+    used += {
+        "vit": ["visual.positional_embedding"],
+        "resnet": ["visual.attnpool.positional_embedding", "visual.conv3.weight"],
+    }[kind]
+    for key in used:
+        others = {name: value for name, value in state.items() if name != key}
+        with pytest.raises(CheckpointError, match=f"lacks the tensor {key}"):
+            openai.infer_config(others)
+        with pytest.raises(CheckpointError, match=f"{key} must have . dimensions"):
+            openai.infer_config(others | {key: torch.tensor(1.0)})
+
+
 def test_sha256_of_the_archives():
     urls = [
         tags["openai"]["url"]
