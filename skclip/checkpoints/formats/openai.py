@@ -58,7 +58,7 @@ def infer_config(state):
             image_size=grid * stem[-1],
             patch_size=stem[-1],
             width=stem[0],
-            layers=_count(state, "visual.transformer.resblocks."),
+            layers=count_parts(state, "visual.transformer.resblocks."),
             activation="quick_gelu",
         )
     else:
@@ -67,19 +67,20 @@ def infer_config(state):
             image_size=32 * grid,
             patch_size=None,
             width=state["visual.conv3.weight"].shape[0],
-            layers=tuple(_count(state, f"visual.layer{i}.") for i in (1, 2, 3, 4)),
+            layers=tuple(count_parts(state, f"visual.layer{i}.") for i in (1, 2, 3, 4)),
         )
     vocab_size, width = state["text.token_embedding.weight"].shape
     text = TextConfig(
         vocab_size=vocab_size,
         context_length=len(state["text.positional_embedding"]),
         width=width,
-        layers=_count(state, "text.transformer.resblocks."),
+        layers=count_parts(state, "text.transformer.resblocks."),
         activation="quick_gelu",
     )
     config = CLIPConfig(state["text.text_projection"].shape[1], vision, text)
     return config, PreprocessConfig(image_size=vision.image_size)
 
 
-def _count(state, prefix):
+def count_parts(state, prefix):
+    """Count the modules whose names begin with a prefix that ends where their numbers begin."""
     return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
