@@ -109,7 +109,7 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
         config, preprocess_config, config_files = _read_config(files)
     tokenizer = _find_tokenizer(files, config.text, local_files_only)
     config = replace(config, text=_pool_at_end_token(config.text, tokenizer, files))
-    templates, template_files = _read_templates(files.directory)
+    templates, template_files = read_templates(files.directory)
     return Checkpoint(
         model=_build_model(config, state, files.weights, complete=not archive),
         tokenizer=tokenizer,
@@ -285,7 +285,8 @@ def _check_layers(config, state, where):
             )
 
 
-def _read_templates(directory):
+def read_templates(directory):
+    """Return the prompt templates of a directory, and the files that were read."""
     path = directory / TEMPLATES
     if not os.path.lexists(path):
         return (), []

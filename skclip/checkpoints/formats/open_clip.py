@@ -24,12 +24,12 @@ MODEL_FIELDS = {
     "embed_dim": (fields.WIDTH, REQUIRED),
     "vision_cfg": (fields.OBJECT, REQUIRED),
     "text_cfg": (fields.OBJECT, REQUIRED),
-    "quick_gelu": (fields.FLAG, None),
+    "quick_gelu": (fields.FLAG, False),
     "multimodal_cfg": (fields.OBJECT, None),
     "init_logit_bias": (fields.number(-1e6, 1e6), None),
 }
 _TOWER_FIELDS = {
-    "mlp_ratio": (fields.number(0.01, 64), 4.0),
+    "mlp_ratio": (fields.number(1 / (1 << 16), 1 << 20), 4.0),
     "act_kwargs": (fields.OBJECT, None),
     "norm_kwargs": (fields.OBJECT, None),
 }
