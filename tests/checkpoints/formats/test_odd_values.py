@@ -5,6 +5,7 @@ Such a value is refused by name, or it changes nothing.
 
 import json
 import re
+import sys
 
 import pytest
 import torch
@@ -140,3 +141,26 @@ def test_odd_values_are_refused_or_change_nothing(checkpoint, pixels, token_ids)
                     assert torch.equal(vectors_of(model, pixels, token_ids), vectors), (name, text)
             path.write_text(original)
     assert n_refused > 10 * sum(len(schema) for _, _, schema in places)
+
+
+def test_sizes_beyond_the_tensors_take_no_memory(checkpoint):
+    resource = pytest.importorskip("resource")
+    directory, _, places = checkpoint
+    load_checkpoint(directory)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for file, where, schema in places:
+        path = directory / file
+        original = path.read_text()
+        for name, (kind, _) in schema.items():
+            # about the largest values that the field may have
+            sizes = [1 << bits for bits in (22, 20, 16, 14, 10)]
+            sizes += [[size] * 4 for size in sizes]
+            size = next(filter(kind.accepts, sizes), None)
+            if size is None or name == "patch_size":  # which a ResNet does not use
+                continue
+            change(path, where, name, size)
+            with pytest.raises(CheckpointError):
+                load_checkpoint(directory)
+            path.write_text(original)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 100 * (1 << 20 if sys.platform == "darwin" else 1 << 10)  # megabytes
