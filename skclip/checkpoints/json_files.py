@@ -16,19 +16,11 @@ REQUIRED = object()
 def read_json(path):
     """Read one JSON object; raise CheckpointError if the file holds anything else."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError(f"{path} must be a file, not a directory or a device")
-        if status.st_size > LARGEST:
-            raise CheckpointError(
-                f"{path} has {status.st_size / 1e6:.0f} MB; a configuration or a vocabulary that "
-                f"skclip reads has at most {LARGEST / 1e6:.0f} MB"
-            )
         value = json.loads(
-            path.read_text(encoding="utf-8"),
-            object_pairs_hook=_distinct,
-            parse_constant=_refuse_constant,
+            _read_text(path), object_pairs_hook=_distinct, parse_constant=_refuse_constant
         )
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except RecursionError as error:
@@ -85,6 +77,19 @@ def read_fields(content, schema, where):
         else:
             raise CheckpointError(f"{where}: {name} must be {kind.words}, got {shown(value)}")
     return values
+
+
+def _read_text(path):
+    status = path.stat()
+    # before it is opened: to open a named pipe would wait for a writer
+    if not stat.S_ISREG(status.st_mode):
+        raise CheckpointError(f"{path} must be a file, not a directory, a pipe or a device")
+    if status.st_size > LARGEST:
+        raise CheckpointError(
+            f"{path} has {status.st_size / 1e6:.0f} MB, but a configuration or a vocabulary that "
+            f"skclip reads has at most {LARGEST / 1e6:.0f} MB"
+        )
+    return path.read_text(encoding="utf-8")
 
 
 def _distinct(pairs):

@@ -34,29 +34,29 @@ from skclip.model import fields
 def test_what_is_not_an_object_of_json_is_refused(tmp_path, content, message):
     path = tmp_path / "config.json"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=f"config.json {message}"):
+    with pytest.raises(CheckpointError, match=f"^[^ ]*config.json {message}"):
         read_json(path)
 
 
 def test_what_is_not_a_file_is_refused(tmp_path):
     path = tmp_path / "config.json"
     path.mkdir()
-    with pytest.raises(CheckpointError, match="config.json must be a file"):
+    with pytest.raises(CheckpointError, match="^[^ ]*config.json must be a file"):
         read_json(path)
     path.rmdir()
     path.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match="config.json cannot be read: No such file"):
+    with pytest.raises(CheckpointError, match="^[^ ]*config.json cannot be read: No such file"):
         read_json(path)
     path.unlink()
     path.symlink_to(path)
-    with pytest.raises(CheckpointError, match="config.json cannot be read: Too many levels"):
+    with pytest.raises(CheckpointError, match="^[^ ]*config.json cannot be read: Too many levels"):
         read_json(path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in the file system")
 def test_a_named_pipe_is_refused_without_waiting_for_a_writer(tmp_path):
     os.mkfifo(tmp_path / "config.json")
-    with pytest.raises(CheckpointError, match="config.json must be a file"):
+    with pytest.raises(CheckpointError, match="^[^ ]*config.json must be a file"):
         read_json(tmp_path / "config.json")
 
 
@@ -75,8 +75,8 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 def test_a_large_file_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "config.json"
     path.write_bytes(b"")
-    os.truncate(path, LARGEST * 1000)  # holds no data
-    with pytest.raises(CheckpointError, match="config.json has 16000 MB; a configuration"):
+    os.truncate(path, 2 * LARGEST)
+    with pytest.raises(CheckpointError, match="^[^ ]*config.json has 32 MB, but a configuration"):
         read_json(path)
 
 
