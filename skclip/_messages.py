@@ -1,8 +1,11 @@
-"""What a user passed, short enough for an error message."""
+"""Parts of error messages. What a user passes or a file holds may be of any length."""
 
 import reprlib
 
 _LONGEST = 200
+_LONGEST_NAME = 100
+_LONGEST_LINE = 400
+_MOST_NAMES = 8
 
 
 class _Repr(reprlib.Repr):
@@ -43,3 +46,21 @@ def shown(value):
         return text
     half = (_LONGEST - len("...")) // 2
     return f"{text[:half]}...{text[-half:]}"
+
+
+def first_line(error):
+    """Return the first line of an exception's message, or its type if the message is empty."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return shorten(line, _LONGEST_LINE)
+
+
+def some(names):
+    """Return sorted names separated by commas; of many names only the first eight."""
+    names = [shorten(name) for name in sorted(names)]
+    more = ["..."] * (len(names) > _MOST_NAMES)
+    return ", ".join([*names[:_MOST_NAMES], *more]) or "nothing"
+
+
+def shorten(text, longest=_LONGEST_NAME):
+    """Return a text, or its beginning with dots if it is longer than `longest` characters."""
+    return text if len(text) <= longest else f"{text[:longest]}..."

@@ -10,7 +10,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from skclip.checkpoints.messages import first_line
+from skclip._messages import first_line
 from skclip.exceptions import CheckpointError, ModelNotAvailableError
 
 DEFAULT_REVISION = "main"

@@ -1,30 +1,45 @@
 """Load a model with its tokenizer and its preprocessing configuration."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from skclip._messages import some
 from skclip.checkpoints import hub
 from skclip.checkpoints.formats import huggingface, open_clip, openai
-from skclip.checkpoints.messages import some
+from skclip.checkpoints.json_files import REQUIRED, read_fields, read_json
 from skclip.checkpoints.resolve import DEFAULT_MODEL, TEMPLATES, fingerprint, resolve, sha256
 from skclip.checkpoints.tensors import COUNT_DTYPES, WEIGHT_DTYPES, read_tensors
 from skclip.checkpoints.tokenizer_files import (
     OPENAI_VOCAB_SIZE,
     VOCABULARY,
     has_tokenizer,
-    read_json,
     read_tokenizer,
 )
 from skclip.checkpoints.torch_files import is_torchscript
 from skclip.exceptions import CheckpointError
 from skclip.model.clip import CLIP
 from skclip.model.config import PreprocessConfig
+from skclip.model.fields import TEXT, Kind
 from skclip.model.tokenizer import Tokenizer
 
 KEY_LAYOUTS = (huggingface, open_clip, openai)
 CONFIG_LAYOUTS = (open_clip, huggingface)
+# the field of prompt_templates.json
+TEMPLATE_FIELDS = {
+    "templates": (
+        Kind(
+            "a list of str, each with one '{}' for the name",
+            lambda value: (
+                isinstance(value, list)
+                and all(TEXT.accepts(item) and item.count("{}") == 1 for item in value)
+            ),
+        ),
+        REQUIRED,
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -95,7 +110,7 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
         config, preprocess_config, config_files = _read_config(files)
     tokenizer = _find_tokenizer(files, config.text, local_files_only)
     config = replace(config, text=_pool_at_end_token(config.text, tokenizer, files))
-    templates, template_files = _read_templates(files.directory)
+    templates, template_files = read_templates(files.directory)
     return Checkpoint(
         model=_build_model(config, state, files.weights, complete=not archive),
         tokenizer=tokenizer,
@@ -189,7 +204,8 @@ def _openai_archive(files):
 
 def _read_config(files):
     for layout in CONFIG_LAYOUTS:
-        if (files.directory / layout.CONFIG).is_file():
+        # also a link that leads nowhere is there, so that the message names it
+        if os.path.lexists(files.directory / layout.CONFIG):
             return layout.read_config(files.directory)
     raise CheckpointError(
         f"{_names(files.weights)} does not say which activation and which preprocessing it was "
@@ -230,6 +246,8 @@ def _pool_at_end_token(text, tokenizer, files):
 def _build_model(config, state, paths, *, complete):
     """Build the model from tensors, after checking the name and shape of each."""
     where = _names(paths)
+    # before the model is built, which takes as long as the configuration asks for
+    _check_layers(config, state, where)
     with torch.device("meta"):
         model = CLIP(config)
     expected = model.state_dict()
@@ -266,14 +284,26 @@ def _build_model(config, state, paths, *, complete):
     return model.eval()
 
 
-def _read_templates(directory):
+def _check_layers(config, state, where):
+    """Check that the weights have as many layers as the configuration says."""
+    stages = {"text.transformer.resblocks.": config.text.layers}
+    if config.vision.is_resnet:
+        stages |= {f"visual.layer{i}.": n for i, n in enumerate(config.vision.layers, start=1)}
+    else:
+        stages["visual.transformer.resblocks."] = config.vision.layers
+    for prefix, count in stages.items():
+        if (found := openai.count_parts(state, prefix)) != count:
+            raise CheckpointError(
+                f"{where} has {found} layers {prefix}*, but the configuration asks for {count}"
+            )
+
+
+def read_templates(directory):
+    """Return the prompt templates of a directory, and the files that were read."""
     path = directory / TEMPLATES
-    if not path.is_file():
+    if not os.path.lexists(path):
         return (), []
-    templates = read_json(path).get("templates")
-    if not isinstance(templates, list) or not all(isinstance(t, str) for t in templates):
-        raise CheckpointError(f"{path}: templates must be a list of str, got {templates!r}")
-    return tuple(templates), [path]
+    return tuple(read_fields(read_json(path), TEMPLATE_FIELDS, path)["templates"]), [path]
 
 
 def _names(paths):

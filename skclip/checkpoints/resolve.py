@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from skclip._messages import shorten, some
 from skclip.checkpoints import hub
 from skclip.checkpoints.files import regular_file
 from skclip.checkpoints.formats import huggingface, open_clip
-from skclip.checkpoints.messages import shorten, some
 from skclip.checkpoints.models import MODELS, canonical_name, suggest
 from skclip.checkpoints.tokenizer_files import NAMES as TOKENIZER_FILES
 from skclip.exceptions import CheckpointError, ModelNotAvailableError

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from skclip.checkpoints.formats import huggingface, open_clip, openai
+from skclip.checkpoints.json_files import write_json
 from skclip.checkpoints.resolve import COMPANIONS, TEMPLATES
-from skclip.checkpoints.tokenizer_files import write_json, write_tokenizer
+from skclip.checkpoints.tokenizer_files import write_tokenizer
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 

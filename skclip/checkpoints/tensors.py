@@ -6,8 +6,8 @@ import struct
 import torch
 from safetensors.torch import load_file
 
+from skclip._messages import first_line, shorten
 from skclip.checkpoints.files import regular_file
-from skclip.checkpoints.messages import first_line, shorten
 from skclip.checkpoints.torch_files import (
     MAX_DESCRIPTION,
     StoredModule,

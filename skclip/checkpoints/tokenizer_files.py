@@ -1,15 +1,29 @@
 """Tokenizer files: vocab.json with merges.txt, tokenizer.json, or OpenAI's merges."""
 
 import gzip
-import json
 
+from skclip.checkpoints.json_files import read_fields, read_json, write_json
 from skclip.exceptions import CheckpointError
+from skclip.model.fields import TEXT, Kind
 from skclip.model.tokenizer import END_OF_WORD, END_TOKEN, START_TOKEN, Tokenizer
 
 OPENAI_MERGES = "bpe_simple_vocab_16e6.txt.gz"
 OPENAI_VOCAB_SIZE = 49408
 VOCABULARY = ("vocab.json", "merges.txt")
 NAMES = (*VOCABULARY, "tokenizer.json", "tokenizer_config.json", OPENAI_MERGES)
+
+
+def _content(token):
+    return token.get("content") if isinstance(token, dict) else token
+
+
+_TOKEN = Kind(
+    "a str that is not empty, or an object with one as content",
+    lambda token: TEXT.accepts(_content(token)) and _content(token) != "",
+    _content,
+)
+# the fields of tokenizer_config.json that are read
+CONFIG_FIELDS = {"bos_token": (_TOKEN, None), "eos_token": (_TOKEN, None)}
 
 _N_BYTE_SYMBOLS = 512
 _N_SPECIAL = 2
@@ -83,22 +97,6 @@ def write_tokenizer(directory, tokenizer):
     )
 
 
-def read_json(path):
-    """Read one JSON object; raise CheckpointError if the file holds anything else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, got a {type(value).__name__}")
-    return value
-
-
-def write_json(path, value):
-    """Write indented JSON."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def _read_vocabulary(directory, names, vocab_size):
     path = directory / "vocab.json"
     if names.issuperset(VOCABULARY):
@@ -117,15 +115,11 @@ def _read_vocabulary(directory, names, vocab_size):
 
 def _special_tokens(directory, names):
     path = directory / "tokenizer_config.json"
-    config = read_json(path) if path.name in names else {}
-    tokens = {"start_token": START_TOKEN, "end_token": END_TOKEN}
-    for name, key in (("start_token", "bos_token"), ("end_token", "eos_token")):
-        token = config.get(key)
-        if isinstance(token, dict):
-            token = token.get("content")
-        if token is not None:
-            tokens[name] = token
-    return tokens
+    config = read_fields(read_json(path) if path.name in names else {}, CONFIG_FIELDS, path)
+    return {
+        "start_token": config["bos_token"] or START_TOKEN,
+        "end_token": config["eos_token"] or END_TOKEN,
+    }
 
 
 def _parse_merges(lines, path):

@@ -2,7 +2,7 @@
 
 import torch
 
-from skclip.checkpoints.messages import first_line
+from skclip._messages import first_line
 
 _CHOICES = "'cpu', 'cuda' or 'cuda:0' (a CUDA card), 'mps' (an Apple GPU)"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

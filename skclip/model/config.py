@@ -1,13 +1,43 @@
 """The architecture of a CLIP model and its preprocessing, as frozen dataclasses."""
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from skclip.model import fields
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
-ACTIVATIONS = ("quick_gelu", "gelu", "gelu_tanh")
 HEAD_WIDTH = 64
+# by how much a ResNet's convolutions shrink an image and widen its channels
+RESNET_STRIDE = 32
+
+_TRANSFORMER = {
+    "width": fields.WIDTH,
+    "heads": fields.optional(fields.WIDTH),
+    "mlp_width": fields.optional(fields.MLP_WIDTH),
+    "activation": fields.choice("quick_gelu", "gelu", "gelu_tanh"),
+    "layer_norm_eps": fields.LAYER_NORM_EPS,
+}
+_VISION = {
+    **_TRANSFORMER,
+    "image_size": fields.SIDE,
+    "layers": fields.LAYERS_OR_STAGES,
+    "patch_size": fields.optional(fields.SIDE),
+}
+_TEXT = {
+    **_TRANSFORMER,
+    "vocab_size": fields.VOCAB_SIZE,
+    "context_length": fields.CONTEXT_LENGTH,
+    "layers": fields.LAYERS,
+}
+_PREPROCESS = {
+    "image_size": fields.SIDE,
+    "mean": fields.MEAN,
+    "std": fields.STD,
+    "interpolation": fields.choice("bicubic", "bilinear"),
+    "resize_mode": fields.choice("shortest", "squash"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +68,7 @@ class VisionConfig:
     Raises
     ------
     ValueError
-        If a size is not a positive int, or the values do not fit each other.
+        If a value is of the wrong type or out of range, or the values do not fit each other.
 
     Examples
     --------
@@ -59,25 +89,26 @@ class VisionConfig:
     layer_norm_eps: float = 1e-5
 
     def __post_init__(self):
-        _check_activation(self)
-        _check_counts(self, "image_size", "width", "patch_size", "heads", "mlp_width")
+        _check_fields(self, _VISION)
         if self.is_resnet:
             object.__setattr__(self, "layers", tuple(self.layers))
-        for count in self.layers if self.is_resnet else [self.layers]:
-            _check_count("layers", count)
-        if self.is_resnet:
-            if len(self.layers) != 4 or self.patch_size is not None:
+            if self.patch_size is not None:
                 raise ValueError(
-                    "a ResNet image tower has four stages and no patch size, "
-                    f"got layers={self.layers!r}, patch_size={self.patch_size!r}"
+                    "a ResNet image tower has no patches: patch_size must be None, "
+                    f"got {self.patch_size!r}"
+                )
+            # the stem halves the width
+            if self.image_size < RESNET_STRIDE or self.width < 2:
+                raise ValueError(
+                    f"a ResNet image tower needs an image_size of at least {RESNET_STRIDE} and a "
+                    f"width of at least 2, got image_size={self.image_size!r}, width={self.width!r}"
                 )
         elif self.patch_size is None or self.image_size < self.patch_size:
             raise ValueError(
                 "a ViT image tower needs a patch_size of at most image_size, "
                 f"got patch_size={self.patch_size!r}, image_size={self.image_size!r}"
             )
-        channels = self.width * 32 if self.is_resnet else self.width
-        _fill_defaults(self, channels)
+        _fill_defaults(self, self.width * RESNET_STRIDE if self.is_resnet else self.width)
 
     @property
     def is_resnet(self):
@@ -114,7 +145,7 @@ class TextConfig:
     Raises
     ------
     ValueError
-        If a size is not a positive int, or the values do not fit each other.
+        If a value is of the wrong type or out of range, or the values do not fit each other.
 
     Examples
     --------
@@ -134,11 +165,11 @@ class TextConfig:
     end_token_id: int | None = None
 
     def __post_init__(self):
-        _check_activation(self)
-        _check_counts(self, "vocab_size", "context_length", "width", "layers", "heads", "mlp_width")
+        _check_fields(self, _TEXT)
         _fill_defaults(self, self.width)
         if self.end_token_id is None:
             object.__setattr__(self, "end_token_id", self.vocab_size - 1)
+        _check_fields(self, {"end_token_id": fields.integer(0, self.vocab_size - 1)})
 
 
 @dataclass(frozen=True)
@@ -166,7 +197,7 @@ class PreprocessConfig:
     Raises
     ------
     ValueError
-        If a value is out of range.
+        If a value is of the wrong type or out of range.
 
     Examples
     --------
@@ -182,26 +213,13 @@ class PreprocessConfig:
     resize_mode: str = "shortest"
 
     def __post_init__(self):
-        _check_counts(self, "image_size")
         for name in ("mean", "std"):
             values = getattr(self, name)
-            try:
-                numbers = tuple(map(float, values))
-            except (TypeError, ValueError):
-                numbers = ()
-            if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-                raise ValueError(f"{name} must be three finite numbers, got {values!r}")
-            object.__setattr__(self, name, numbers)
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be positive, got {self.std!r}")
-        if self.interpolation not in ("bicubic", "bilinear"):
-            raise ValueError(
-                f"interpolation must be 'bicubic' or 'bilinear', got {self.interpolation!r}"
-            )
-        if self.resize_mode not in ("shortest", "squash"):
-            raise ValueError(
-                f"resize_mode must be 'shortest' or 'squash', got {self.resize_mode!r}"
-            )
+            if isinstance(values, Iterable) and not isinstance(values, (str, bytes)):
+                object.__setattr__(self, name, tuple(values))  # an array, for example
+        _check_fields(self, _PREPROCESS)
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
 
 
 @dataclass(frozen=True)
@@ -220,7 +238,9 @@ class CLIPConfig:
     Raises
     ------
     ValueError
-        If `embed_dim` is not a positive int.
+        If `embed_dim` is not a positive int, or is out of range.
+    TypeError
+        If a tower's configuration is of another class.
 
     Examples
     --------
@@ -239,23 +259,16 @@ class CLIPConfig:
     text: TextConfig = field(default_factory=TextConfig)
 
     def __post_init__(self):
-        _check_counts(self, "embed_dim")
+        _check_fields(self, {"embed_dim": fields.WIDTH})
+        for name, type_ in (("vision", VisionConfig), ("text", TextConfig)):
+            if not isinstance(value := getattr(self, name), type_):
+                raise TypeError(f"{name} must be a {type_.__name__}, got a {type(value).__name__}")
 
 
-def _check_counts(config, *names):
-    for name in names:
-        if getattr(config, name) is not None:
-            _check_count(name, getattr(config, name))
-
-
-def _check_count(name, value):
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be an int of at least 1, got {value!r}")
-
-
-def _check_activation(config):
-    if config.activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {ACTIVATIONS}, got {config.activation!r}")
+def _check_fields(config, kinds):
+    for name, kind in kinds.items():
+        if not kind.accepts(value := getattr(config, name)):
+            raise ValueError(f"{name} must be {kind.words}, got {value!r}")
 
 
 def _fill_defaults(config, channels):

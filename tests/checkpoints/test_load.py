@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -117,6 +119,30 @@ def test_weights_without_a_text_tower_are_refused(edit):
         load_checkpoint(edit(change))
 
 
+@pytest.mark.parametrize("count", [1, 3, 1024])
+@pytest.mark.parametrize("tower", ["text", "vision"])
+def test_layers_are_counted_before_a_model_is_built(saved, monkeypatch, tower, count):
+    path = saved / "config.json"
+    content = json.loads(path.read_text())
+    content[f"{tower}_config"]["num_hidden_layers"] = count
+    path.write_text(json.dumps(content))
+    monkeypatch.setattr("skclip.checkpoints.load.CLIP", None)
+    own = {"text": "text", "vision": "visual"}[tower]
+    message = rf"has 2 layers {own}.transformer.resblocks.\*, but .* asks for {count}"
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(saved)
+
+
+def test_stages_of_a_resnet_are_counted(tmp_path, make_model, tokenizer, make_preprocess_config):
+    save_model(tmp_path, make_model("resnet"), tokenizer, make_preprocess_config(64))
+    path = tmp_path / "open_clip_config.json"
+    content = json.loads(path.read_text())
+    content["model_cfg"]["vision_cfg"]["layers"] = [1, 2, 1000, 1]
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"has 1 layers visual.layer3.\*, but .* for 1000"):
+        load_checkpoint(tmp_path)
+
+
 def test_templates(saved):
     assert load_checkpoint(saved).templates == ()
     (saved / "prompt_templates.json").write_text('{"templates": ["a {}", "the {}"]}')
@@ -124,11 +150,24 @@ def test_templates(saved):
     (saved / "prompt_templates.json").write_text('{"templates": "a {}"}')
     with pytest.raises(CheckpointError, match="list of str"):
         load_checkpoint(saved)
+    (saved / "prompt_templates.json").write_text('{"templates": ["a photo"]}')
+    with pytest.raises(CheckpointError, match="each with one '{}' for the name, got"):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "preprocessor_config.json", "prompt_templates.json"]
+)
+def test_a_link_that_leads_nowhere_is_named(saved, name):
+    (saved / name).unlink(missing_ok=True)
+    (saved / name).symlink_to("nowhere")
+    with pytest.raises(CheckpointError, match=f"^[^ ]*{name} is a link to nowhere.*No such file"):
+        load_checkpoint(saved)
 
 
 def test_invalid_json(saved):
     (saved / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match="config.json is not valid JSON"):
+    with pytest.raises(CheckpointError, match="^[^ ]*config.json is not valid JSON"):
         load_checkpoint(saved)
 
 

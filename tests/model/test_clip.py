@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import open_clip.model
 import pytest
 import torch
@@ -118,24 +119,64 @@ def test_logit_scale_starts_and_ends_where_the_paper_says():
     torch.testing.assert_close(texts.norm(dim=-1), torch.ones(1))
 
 
+VIT = {"image_size": 64, "patch_size": 16, "width": 128}
+RESNET = {"image_size": 64, "patch_size": None, "width": 8, "layers": (1, 1, 1, 1)}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: VisionConfig(activation="relu"), "activation must be one of"),
-        (lambda: VisionConfig(layers=(1, 1), patch_size=None), "four stages"),
+        (lambda: VisionConfig(activation=[]), "activation must be one of"),
+        (lambda: VisionConfig(layers=(1, 1), patch_size=None), "or 4 of them for a ResNet, got"),
+        (lambda: VisionConfig(layers=None), "layers must be an int from 1 to 1024, or 4 of them"),
+        (lambda: VisionConfig(layers=True), "layers must be an int"),
         (lambda: VisionConfig(patch_size=None), "needs a patch_size"),
+        (lambda: VisionConfig(**RESNET | {"patch_size": 8}), "patch_size must be None, got 8"),
+        (lambda: VisionConfig(**RESNET | {"image_size": 31}), "image_size of at least 32"),
+        (lambda: VisionConfig(**RESNET | {"width": 1}), "width of at least 2, got"),
         (lambda: VisionConfig(width=100, heads=3), "heads must divide the width 100, got 3"),
-        (lambda: VisionConfig(width="192"), "width must be an int of at least 1, got '192'"),
-        (lambda: VisionConfig(layers=0), "layers must be an int of at least 1, got 0"),
-        (lambda: TextConfig(heads=0), "heads must be an int of at least 1, got 0"),
-        (lambda: CLIPConfig(192.0), "embed_dim must be an int of at least 1, got 192.0"),
-        (lambda: PreprocessConfig(mean=[0.5]), "mean must be three finite numbers, got"),
-        (lambda: PreprocessConfig(std=["a"] * 3), "std must be three finite numbers, got"),
-        (lambda: PreprocessConfig(std=[0, 1, 1]), "std must be positive, got"),
-        (lambda: PreprocessConfig(interpolation="nearest"), "interpolation must be"),
-        (lambda: PreprocessConfig(resize_mode="longest"), "resize_mode must be"),
+        (lambda: VisionConfig(width="192"), "width must be an int from 1 to 65536, got '192'"),
+        (lambda: VisionConfig(width=None), "width must be an int from 1 to 65536, got None"),
+        (lambda: VisionConfig(image_size=10**30), "image_size must be an int from 1 to 16384"),
+        (lambda: VisionConfig(layer_norm_eps="x"), "layer_norm_eps must be a number from 1e-12"),
+        (lambda: VisionConfig(layer_norm_eps=0), "layer_norm_eps must be a number from 1e-12"),
+        (lambda: TextConfig(layer_norm_eps=math.nan), "layer_norm_eps must be a number"),
+        (lambda: TextConfig(layers=0), "layers must be an int from 1 to 1024, got 0"),
+        (lambda: TextConfig(heads=0), "heads must be an int from 1 to 65536 or None, got 0"),
+        (lambda: TextConfig(context_length=1), "context_length must be an int from 2 to"),
+        (lambda: TextConfig(vocab_size=None), "vocab_size must be an int from 1 to"),
+        (lambda: TextConfig(9, end_token_id=9), "end_token_id must be an int from 0 to 8, got 9"),
+        (lambda: TextConfig(end_token_id="x"), "end_token_id must be an int from 0 to 49407"),
+        (lambda: CLIPConfig(192.0), "embed_dim must be an int from 1 to 65536, got 192.0"),
+        (lambda: CLIPConfig(None), "embed_dim must be an int from 1 to 65536, got None"),
+        (lambda: PreprocessConfig(mean=[0.5]), "mean must be 3 values, each a number"),
+        (lambda: PreprocessConfig(mean="123"), "mean must be 3 values, each a number"),
+        (lambda: PreprocessConfig(mean=[math.inf] * 3), "mean must be 3 values, each a number"),
+        (lambda: PreprocessConfig(std=["1"] * 3), "std must be 3 values, each a number from"),
+        (lambda: PreprocessConfig(std=[0, 1, 1]), "std must be 3 values, each a number from"),
+        (lambda: PreprocessConfig(interpolation="nearest"), "interpolation must be one of"),
+        (lambda: PreprocessConfig(resize_mode="longest"), "resize_mode must be one of"),
     ],
 )
 def test_configs_refuse_what_cannot_be(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("towers", "message"),
+    [
+        ({"vision": {}}, "vision must be a VisionConfig, got a dict"),
+        ({"text": VisionConfig(**VIT)}, "text must be a TextConfig, got a VisionConfig"),
+    ],
+)
+def test_towers_are_of_their_class(towers, message):
+    with pytest.raises(TypeError, match=message):
+        CLIPConfig(64, **towers)
+
+
+def test_statistics_may_be_an_array():
+    config = PreprocessConfig(mean=np.full(3, 0.5, np.float32), std=[1, 1, 1])
+    assert (config.mean, config.std) == ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
+    assert {type(value) for value in config.mean + config.std} == {float}

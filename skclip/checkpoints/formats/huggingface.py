@@ -1,11 +1,14 @@
 """Hugging Face's layout: transformers' ``CLIPModel``."""
 
+import os
 import re
 
 import torch
 
-from skclip.checkpoints.tokenizer_files import read_json, write_json
+from skclip._messages import shown
+from skclip.checkpoints.json_files import REQUIRED, read_fields, read_json, write_json
 from skclip.exceptions import CheckpointError
+from skclip.model import fields
 from skclip.model.config import CLIPConfig, PreprocessConfig, TextConfig, VisionConfig
 
 CONFIG = "config.json"
@@ -17,29 +20,6 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 
-# transformers, models/clip/configuration_clip.py; files may list only what differs from these
-_TEXT_DEFAULTS = {
-    "vocab_size": 49408,
-    "hidden_size": 512,
-    "intermediate_size": 2048,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 8,
-    "max_position_embeddings": 77,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-5,
-    "eos_token_id": 49407,
-}
-_VISION_DEFAULTS = {
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "num_channels": 3,
-    "image_size": 224,
-    "patch_size": 32,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-5,
-}
 _ACTIVATIONS = {
     "quick_gelu": "quick_gelu",
     "gelu": "gelu",
@@ -50,6 +30,52 @@ _ACTIVATIONS = {
 _LEGACY_END = 2
 
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}
+
+# The fields that are read. The defaults are those of transformers, in
+# models/clip/configuration_clip.py: files may list only what differs from them.
+MODEL_FIELDS = {
+    "projection_dim": (fields.WIDTH, 512),
+    "text_config": (fields.OBJECT, None),
+    "text_config_dict": (fields.OBJECT, None),
+    "vision_config": (fields.OBJECT, None),
+    "vision_config_dict": (fields.OBJECT, None),
+}
+_TOWER_FIELDS = {
+    "num_hidden_layers": (fields.LAYERS, 12),
+    "hidden_act": (fields.code(_ACTIVATIONS), "quick_gelu"),
+    "layer_norm_eps": (fields.LAYER_NORM_EPS, 1e-5),
+}
+TEXT_FIELDS = {
+    **_TOWER_FIELDS,
+    "vocab_size": (fields.VOCAB_SIZE, 49408),
+    "hidden_size": (fields.WIDTH, 512),
+    "intermediate_size": (fields.MLP_WIDTH, 2048),
+    "num_attention_heads": (fields.WIDTH, 8),
+    "max_position_embeddings": (fields.CONTEXT_LENGTH, 77),
+    "eos_token_id": (fields.optional(fields.TOKEN_ID_OR_LIST), 49407),
+}
+VISION_FIELDS = {
+    **_TOWER_FIELDS,
+    "hidden_size": (fields.WIDTH, 768),
+    "intermediate_size": (fields.MLP_WIDTH, 3072),
+    "num_attention_heads": (fields.WIDTH, 12),
+    "num_channels": (fields.choice(3), 3),
+    "image_size": (fields.SQUARE, 224),
+    "patch_size": (fields.SQUARE, 32),
+}
+PREPROCESS_FIELDS = {
+    "image_mean": (fields.MEAN, REQUIRED),
+    "image_std": (fields.STD, REQUIRED),
+    "resample": (fields.code(_RESAMPLE), REQUIRED),
+    "size": (fields.SQUARE, REQUIRED),
+    "crop_size": (fields.SQUARE, None),
+    "do_center_crop": (fields.FLAG, True),
+    "do_resize": (fields.choice(True), True),
+    "do_rescale": (fields.choice(True), True),
+    "do_normalize": (fields.choice(True), True),
+    "rescale_factor": (fields.near(1 / 255, "1/255"), 1 / 255),
+}
+_PROCESSOR_FIELDS = {"image_processor": (fields.OBJECT, None)}
 
 _NAMES = {
     "logit_scale": "logit_scale",
@@ -166,20 +192,19 @@ def read_config(directory):
     content = read_json(path)
     if content.get("model_type") != "clip":
         raise CheckpointError(
-            f"{path} describes a model of type {content.get('model_type')!r}, not 'clip'; pass "
-            "other models as an object with encode_images and encode_texts"
+            f"{path} describes a model of type {shown(content.get('model_type'))}, not 'clip'; "
+            "pass other models as an object with encode_images and encode_texts"
         )
-    text = _tower(content, "text_config", _TEXT_DEFAULTS, path)
-    vision = _tower(content, "vision_config", _VISION_DEFAULTS, path)
-    if vision["num_channels"] != 3:
-        raise CheckpointError(f"{path}: num_channels must be 3, got {vision['num_channels']!r}")
+    model = read_fields(content, MODEL_FIELDS, path)
+    text = _tower(model, "text_config", TEXT_FIELDS, path)
+    vision = _tower(model, "vision_config", VISION_FIELDS, path)
     end = text["eos_token_id"]
     try:
         config = CLIPConfig(
-            embed_dim=content.get("projection_dim", 512),
+            embed_dim=model["projection_dim"],
             vision=VisionConfig(
-                image_size=square_side(vision["image_size"], "image_size", path),
-                patch_size=square_side(vision["patch_size"], "patch_size", path),
+                image_size=vision["image_size"],
+                patch_size=vision["patch_size"],
                 **_transformer(vision),
             ),
             text=TextConfig(
@@ -189,7 +214,7 @@ def read_config(directory):
                 **_transformer(text),
             ),
         )
-    except (ValueError, TypeError, ArithmeticError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     preprocess_config, preprocess_path = read_preprocess_config(directory, config.vision.image_size)
     return config, preprocess_config, [path, preprocess_path]
@@ -198,10 +223,11 @@ def read_config(directory):
 def read_activation(directory):
     """Return the image tower's activation in config.json; None without a CLIP configuration."""
     path = directory / CONFIG
-    content = read_json(path) if path.is_file() else {}
+    content = read_json(path) if os.path.lexists(path) else {}
     if content.get("model_type") != "clip":
         return None
-    return _tower(content, "vision_config", _VISION_DEFAULTS, path)["hidden_act"]
+    model = read_fields(content, MODEL_FIELDS, path)
+    return _tower(model, "vision_config", VISION_FIELDS, path)["hidden_act"]
 
 
 def read_preprocess_config(directory, image_size):
@@ -214,54 +240,40 @@ def read_preprocess_config(directory, image_size):
         The file that was read.
     """
     path = directory / "preprocessor_config.json"
-    if path.is_file():
+    # also a link that leads nowhere is there, so that the message names it
+    if os.path.lexists(path):
         content = read_json(path)
     else:
         path = directory / "processor_config.json"
-        content = read_json(path).get("image_processor") if path.is_file() else None
+        processor = read_json(path) if os.path.lexists(path) else {}
+        content = read_fields(processor, _PROCESSOR_FIELDS, path)["image_processor"]
     if not content:
         raise CheckpointError(
             f"{directory} does not say how images are prepared: it has no preprocessor_config.json "
             "and no processor_config.json with an image processor. Copy that file from the source "
             "of the model; there is no safe default"
         )
-    wanted = ["image_mean", "image_std", "resample", "size"]
-    crops = content.get("do_center_crop", True)
-    missing = [key for key in [*wanted, *(["crop_size"] * crops)] if content.get(key) is None]
-    if missing:
-        raise CheckpointError(f"{path} lacks {', '.join(missing)}; there is no safe default")
-    for key in ("do_resize", "do_rescale", "do_normalize"):
-        if not content.get(key, True):
-            raise CheckpointError(f"{path}: {key} must be true, got false")
-    if abs(content.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
+    given = read_fields(content, PREPROCESS_FIELDS, path)
+    size, crop, crops = given["size"], given["crop_size"], given["do_center_crop"]
+    if crops and crop is None:
+        raise CheckpointError(f"{path} lacks crop_size; there is no safe default")
+    squashes = isinstance(content["size"], dict) and "shortest_edge" not in content["size"]
+    if (crops and crop != size) or not (crops or squashes):
         raise CheckpointError(
-            f"{path}: rescale_factor must be 1/255, got {content['rescale_factor']!r}"
+            f"{path}: images are resized to {content['size']!r} and cropped to {crop!r}; skclip "
+            "supports only a center crop of the same size"
         )
-    if content["resample"] not in _RESAMPLE:
+    if size != image_size:
         raise CheckpointError(
-            f"{path}: resample must be 2 (bilinear) or 3 (bicubic), got {content['resample']!r}"
+            f"{path} prepares images of {size} pixels, but the model takes {image_size}"
         )
-    size, mode = _resize(content["size"], path)
-    final = square_side(content["crop_size"], "crop_size", path) if crops else size
-    if final != size or (mode == "shortest" and not crops):
-        raise CheckpointError(
-            f"{path}: images are resized to {content['size']!r} and cropped to "
-            f"{content.get('crop_size')!r}; skclip supports only a center crop of the same size"
-        )
-    if final != image_size:
-        raise CheckpointError(
-            f"{path} prepares images of {final} pixels, but the model takes {image_size}"
-        )
-    try:
-        preprocess_config = PreprocessConfig(
-            image_size=final,
-            mean=content["image_mean"],
-            std=content["image_std"],
-            interpolation=_RESAMPLE[content["resample"]],
-            resize_mode=mode,
-        )
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    preprocess_config = PreprocessConfig(
+        image_size=size,
+        mean=given["image_mean"],
+        std=given["image_std"],
+        interpolation=given["resample"],
+        resize_mode="squash" if squashes else "shortest",
+    )
     return preprocess_config, path
 
 
@@ -324,19 +336,11 @@ def write_config(directory, config, preprocess_config, *, start_token_id, end_to
     )
 
 
-def _tower(content, key, defaults, path):
+def _tower(model, name, schema, path):
     # as in transformers, the older `*_config_dict`, filled up with defaults, overrides `*_config`
-    older = content.get(f"{key}_dict")
-    given = content.get(key) or {} if older is None else older
-    tower = {name: given.get(name, default) for name, default in defaults.items()}
-    if isinstance(tower.get("eos_token_id"), list) and len(tower["eos_token_id"]) == 1:
-        tower["eos_token_id"] = tower["eos_token_id"][0]
-    if tower["hidden_act"] not in _ACTIVATIONS:
-        raise CheckpointError(
-            f"{path}: hidden_act of {key} must be one of {list(_ACTIVATIONS)}, "
-            f"got {tower['hidden_act']!r}"
-        )
-    return {**tower, "hidden_act": _ACTIVATIONS[tower["hidden_act"]]}
+    if model[f"{name}_dict"] is not None:
+        name = f"{name}_dict"
+    return read_fields(model[name] or {}, schema, f"{path}, {name}")
 
 
 def _transformer(tower):
@@ -359,21 +363,3 @@ def _transformer_content(tower):
         "hidden_act": "gelu_pytorch_tanh" if tower.activation == "gelu_tanh" else tower.activation,
         "layer_norm_eps": tower.layer_norm_eps,
     }
-
-
-def square_side(value, name, path):
-    """Return the side of a square that is given as a number, a pair or a dictionary."""
-    if isinstance(value, dict):
-        sides = (
-            set(value.values()) if value.keys() in ({"height", "width"}, {"shortest_edge"}) else ()
-        )
-    else:
-        sides = set(value) if isinstance(value, list) else {value}
-    if len(sides) != 1 or not isinstance(side := next(iter(sides)), int):
-        raise CheckpointError(f"{path}: {name} must be one side of a square, got {value!r}")
-    return side
-
-
-def _resize(size, path):
-    mode = "squash" if isinstance(size, dict) and "shortest_edge" not in size else "shortest"
-    return square_side(size, "size", path), mode

@@ -1,8 +1,11 @@
 """open_clip's layout: open_clip_config.json, and ``text.`` before a separate text tower."""
 
+from skclip._messages import shown
 from skclip.checkpoints.formats import huggingface
-from skclip.checkpoints.tokenizer_files import has_tokenizer, read_json, write_json
+from skclip.checkpoints.json_files import REQUIRED, read_fields, read_json, write_json
+from skclip.checkpoints.tokenizer_files import has_tokenizer
 from skclip.exceptions import CheckpointError
+from skclip.model import fields
 from skclip.model.config import CLIPConfig, PreprocessConfig, TextConfig, VisionConfig
 
 CONFIG = "open_clip_config.json"
@@ -15,31 +18,51 @@ WEIGHTS = (
     "pytorch_model.bin",
 )
 
-# open_clip/model.py, CLIPVisionCfg and CLIPTextCfg: the options that skclip reads, with the
-# defaults given there
-_VISION = {
-    "layers": 12,
-    "width": 768,
-    "head_width": 64,
-    "mlp_ratio": 4.0,
-    "patch_size": 16,
-    "image_size": 224,
-    "act_kwargs": None,
-    "norm_kwargs": None,
+# The fields that are read. Defaults are those of open_clip/model.py, CLIPVisionCfg and CLIPTextCfg.
+FILE_FIELDS = {"model_cfg": (fields.OBJECT, REQUIRED), "preprocess_cfg": (fields.OBJECT, None)}
+MODEL_FIELDS = {
+    "embed_dim": (fields.WIDTH, REQUIRED),
+    "vision_cfg": (fields.OBJECT, REQUIRED),
+    "text_cfg": (fields.OBJECT, REQUIRED),
+    "quick_gelu": (fields.FLAG, False),
+    "multimodal_cfg": (fields.OBJECT, None),
+    "init_logit_bias": (fields.number(-1e6, 1e6), None),
 }
-_TEXT = {
-    "context_length": 77,
-    "vocab_size": 49408,
-    "width": 512,
-    "heads": 8,
-    "layers": 12,
-    "mlp_ratio": 4.0,
-    "pool_type": "argmax",
-    "eos_id": 2,
-    "act_kwargs": None,
-    "norm_kwargs": None,
-    "hf_tokenizer_name": None,
-    "tokenizer_kwargs": None,
+_TOWER_FIELDS = {
+    "mlp_ratio": (fields.number(1 / (1 << 16), 1 << 20), 4.0),
+    "act_kwargs": (fields.OBJECT, None),
+    "norm_kwargs": (fields.OBJECT, None),
+}
+VISION_FIELDS = {
+    **_TOWER_FIELDS,
+    "layers": (fields.LAYERS_OR_STAGES, 12),
+    "width": (fields.WIDTH, 768),
+    "head_width": (fields.WIDTH, 64),
+    "patch_size": (fields.optional(fields.SQUARE), 16),
+    "image_size": (fields.SQUARE, 224),
+    "timm_model_name": (fields.TEXT, None),
+}
+TEXT_FIELDS = {
+    **_TOWER_FIELDS,
+    "layers": (fields.LAYERS, 12),
+    "width": (fields.WIDTH, 512),
+    "heads": (fields.WIDTH, 8),
+    "context_length": (fields.CONTEXT_LENGTH, 77),
+    "vocab_size": (fields.VOCAB_SIZE, 49408),
+    "pool_type": (fields.TEXT, "argmax"),
+    "eos_id": (fields.TOKEN_ID, 2),
+    "hf_tokenizer_name": (fields.TEXT, None),
+    "tokenizer_kwargs": (fields.OBJECT, None),
+    "hf_model_name": (fields.TEXT, None),
+}
+NORM_FIELDS = {"eps": (fields.LAYER_NORM_EPS, 1e-5)}
+# open_clip/transform.py, PreprocessCfg: the defaults, also for null, are bicubic and shortest
+PREPROCESS_FIELDS = {
+    "mean": (fields.MEAN, REQUIRED),
+    "std": (fields.STD, REQUIRED),
+    "size": (fields.SQUARE, None),
+    "interpolation": (fields.choice("bicubic", "bilinear"), None),
+    "resize_mode": (fields.choice("shortest", "squash"), None),
 }
 # Options that concern training or the form of outputs, or a part that another option turns off.
 _WITHOUT_EFFECT = {
@@ -90,41 +113,24 @@ def read_config(directory):
         The file that was read. A config.json beside it is only checked for agreement.
     """
     path = directory / CONFIG
-    content = read_json(path)
-    model = content.get("model_cfg")
-    parts = ("vision_cfg", "text_cfg")
-    if not isinstance(model, dict) or not {"embed_dim", *parts} <= model.keys():
-        raise CheckpointError(f"{path} lacks model_cfg with embed_dim, vision_cfg and text_cfg")
-    for part in parts:
-        if not isinstance(model[part], dict):
-            raise CheckpointError(f"{path}: {part} must be an object, got {model[part]!r}")
-    if model.get("multimodal_cfg"):
+    content = read_fields(read_json(path), FILE_FIELDS, path)
+    model = read_fields(content["model_cfg"], MODEL_FIELDS, f"{path}, model_cfg")
+    if model["multimodal_cfg"]:
         raise CheckpointError(f"{path} describes a CoCa model, which has a decoder; {_ADAPTER}")
-    if model.get("init_logit_bias") is not None:
+    if model["init_logit_bias"] is not None:
         raise CheckpointError(f"{path} describes a SigLIP model (it has a logit bias); {_ADAPTER}")
-    vision = _tower(model["vision_cfg"], _VISION, "vision_cfg", path)
-    text = _tower(model["text_cfg"], _TEXT, "text_cfg", path)
+    vision = _tower(model["vision_cfg"], VISION_FIELDS, f"{path}, vision_cfg")
+    text = _tower(model["text_cfg"], TEXT_FIELDS, f"{path}, text_cfg")
     _check_tokenizer(text, directory, path)
-    activation = _activation(model, directory, path)
+    activation = _activation(model["quick_gelu"], vision, directory, path)
+    vision = _vision_arguments(vision, activation, f"{path}, vision_cfg")
+    text = _text_arguments(text, activation, f"{path}, text_cfg")
     try:
-        config = CLIPConfig(
-            embed_dim=model["embed_dim"],
-            vision=_vision_config(vision, activation, path),
-            text=TextConfig(
-                vocab_size=text["vocab_size"],
-                context_length=text["context_length"],
-                width=text["width"],
-                layers=text["layers"],
-                heads=text["heads"],
-                mlp_width=int(text["width"] * text["mlp_ratio"]),
-                end_token_id=_end_token_id(text, path),
-                **_variant(text, activation, path),
-            ),
-        )
-    except (ValueError, TypeError, ArithmeticError) as error:
+        config = CLIPConfig(model["embed_dim"], VisionConfig(**vision), TextConfig(**text))
+    except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     preprocess_config = _preprocess_config(
-        content.get("preprocess_cfg"), config.vision.image_size, path
+        content["preprocess_cfg"] or {}, config.vision.image_size, f"{path}, preprocess_cfg"
     )
     return config, preprocess_config, [path]
 
@@ -168,50 +174,76 @@ def write_config(directory, config, preprocess_config, *, end_token_id):
     write_json(directory / CONFIG, {"model_cfg": model, "preprocess_cfg": preprocess_cfg})
 
 
-def _tower(given, known, name, path):
+def _tower(given, schema, where):
+    tower = read_fields(given, schema, where)
     for key, what in (("timm_model_name", "an image tower"), ("hf_model_name", "a text tower")):
-        if given.get(key):
-            raise CheckpointError(f"{path}: {what} of another library, {given[key]!r}; {_ADAPTER}")
-    for key, value in given.items():
-        if key not in known and key not in _WITHOUT_EFFECT and value not in _NEUTRAL:
+        if tower.get(key):
             raise CheckpointError(
-                f"{path}: {name} has {key}={value!r}, which skclip does not know; {_ADAPTER}"
+                f"{where}: {what} of another library, {shown(tower[key])}; {_ADAPTER}"
             )
-    return {**known, **{key: given[key] for key in known if key in given}}
+    for key, value in given.items():
+        if key not in schema and key not in _WITHOUT_EFFECT and value not in _NEUTRAL:
+            raise CheckpointError(
+                f"{where} has {key[:80]}={shown(value)}, which skclip does not know; {_ADAPTER}"
+            )
+    return tower
 
 
-def _vision_config(vision, activation, path):
+def _vision_arguments(vision, activation, where):
     is_resnet = not isinstance(vision["layers"], int)
-    channels = vision["width"] * 32 if is_resnet else vision["width"]
-    shared = {
-        "image_size": huggingface.square_side(vision["image_size"], "image_size", path),
-        "width": vision["width"],
+    channels = vision["width"] * (32 if is_resnet else 1)
+    if vision["head_width"] > channels:
+        raise CheckpointError(
+            f"{where}: head_width must be at most the width {channels}, got {vision['head_width']}"
+        )
+    variant = {} if is_resnet else _variant(vision, activation, where)
+    return {
+        "image_size": vision["image_size"],
+        "patch_size": None if is_resnet else vision["patch_size"],
         "heads": channels // vision["head_width"],
-        "mlp_width": int(vision["width"] * vision["mlp_ratio"]),
+        **_transformer(vision),
+        **variant,
     }
-    if is_resnet:
-        return VisionConfig(layers=tuple(vision["layers"]), patch_size=None, **shared)
-    patch_size = huggingface.square_side(vision["patch_size"], "patch_size", path)
-    variant = _variant(vision, activation, path)
-    return VisionConfig(layers=vision["layers"], patch_size=patch_size, **shared, **variant)
 
 
-def _variant(tower, activation, path):
+def _text_arguments(text, activation, where):
+    if text["pool_type"] not in ("argmax", "eos"):
+        raise CheckpointError(
+            f"{where}: text is pooled by {shown(text['pool_type'])}, not at its end token; "
+            f"{_ADAPTER}"
+        )
+    return {
+        "vocab_size": text["vocab_size"],
+        "context_length": text["context_length"],
+        "heads": text["heads"],
+        "end_token_id": text["eos_id"] if text["pool_type"] == "eos" else None,
+        **_transformer(text),
+        **_variant(text, activation, where),
+    }
+
+
+def _transformer(tower):
+    mlp_width = int(tower["width"] * tower["mlp_ratio"])
+    return {"width": tower["width"], "layers": tower["layers"], "mlp_width": mlp_width}
+
+
+def _variant(tower, activation, where):
     act, norm = tower["act_kwargs"] or {}, tower["norm_kwargs"] or {}
     if act == {"approximate": "tanh"} and activation == "gelu":
         activation = "gelu_tanh"
     elif act:
-        raise CheckpointError(f"{path}: act_kwargs={act!r} is not known; {_ADAPTER}")
-    if norm.keys() - {"eps"}:
-        raise CheckpointError(f"{path}: norm_kwargs={norm!r} is not known; {_ADAPTER}")
-    return {"activation": activation, "layer_norm_eps": norm.get("eps", 1e-5)}
+        raise CheckpointError(f"{where}: act_kwargs={shown(act)} is not known; {_ADAPTER}")
+    if norm.keys() - NORM_FIELDS:
+        raise CheckpointError(f"{where}: norm_kwargs={shown(norm)} is not known; {_ADAPTER}")
+    eps = read_fields(norm, NORM_FIELDS, f"{where}, norm_kwargs")["eps"]
+    return {"activation": activation, "layer_norm_eps": eps}
 
 
-def _activation(model, directory, path):
+def _activation(quick_gelu, vision, directory, path):
     """Return the activation; two configurations in one directory must agree on it."""
-    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
+    activation = "quick_gelu" if quick_gelu else "gelu"
     other = huggingface.read_activation(directory)
-    vit = isinstance(model["vision_cfg"].get("layers", 12), int)
+    vit = isinstance(vision["layers"], int)
     if vit and other is not None and (other == "quick_gelu") != (activation == "quick_gelu"):
         raise CheckpointError(
             f"{path} says {activation}, {directory / huggingface.CONFIG} says {other}: which "
@@ -220,46 +252,30 @@ def _activation(model, directory, path):
     return activation
 
 
-def _end_token_id(text, path):
-    if text["pool_type"] == "argmax":
-        return None
-    if text["pool_type"] == "eos":
-        return text["eos_id"]
-    raise CheckpointError(
-        f"{path}: text is pooled by {text['pool_type']!r}, not at its end token; {_ADAPTER}"
-    )
-
-
 def _check_tokenizer(text, directory, path):
     cleaning = {key: value for key, value in (text["tokenizer_kwargs"] or {}).items() if value}
     if cleaning not in ({}, {"clean": "lower"}):
-        raise CheckpointError(f"{path}: tokenizer_kwargs={cleaning!r} is not known; {_ADAPTER}")
+        raise CheckpointError(
+            f"{path}: tokenizer_kwargs={shown(cleaning)} is not known; {_ADAPTER}"
+        )
     name = text["hf_tokenizer_name"] or ""
     names = {entry.name for entry in directory.iterdir()}
     if name and not name.startswith("openai/clip-") and not has_tokenizer(names):
         raise CheckpointError(
-            f"{path} names the tokenizer {name!r}; put its vocab.json and merges.txt beside it"
+            f"{path} names the tokenizer {shown(name)}; put its vocab.json and merges.txt beside it"
         )
 
 
-def _preprocess_config(given, image_size, path):
-    given = given or {}
-    missing = [key for key in ("mean", "std") if given.get(key) is None]
-    if missing:
+def _preprocess_config(given, image_size, where):
+    given = read_fields(given, PREPROCESS_FIELDS, where)
+    if given["size"] not in (None, image_size):
         raise CheckpointError(
-            f"{path}: preprocess_cfg lacks {' and '.join(missing)}; there is no safe default"
+            f"{where}: images of {given['size']} pixels for a model of {image_size}"
         )
-    size = given.get("size")
-    if size is not None and huggingface.square_side(size, "size", path) != image_size:
-        raise CheckpointError(f"{path}: images of {size!r} pixels for a model of {image_size}")
-    try:
-        # open_clip/transform.py, PreprocessCfg: the defaults are bicubic and shortest
-        return PreprocessConfig(
-            image_size=image_size,
-            mean=given["mean"],
-            std=given["std"],
-            interpolation=given.get("interpolation") or "bicubic",
-            resize_mode=given.get("resize_mode") or "shortest",
-        )
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    return PreprocessConfig(
+        image_size=image_size,
+        mean=given["mean"],
+        std=given["std"],
+        interpolation=given["interpolation"] or "bicubic",
+        resize_mode=given["resize_mode"] or "shortest",
+    )

@@ -64,7 +64,7 @@ def infer_config(state):
             image_size=grid * stem[-1],
             patch_size=stem[-1],
             width=stem[0],
-            layers=_count(state, "visual.transformer.resblocks."),
+            layers=count_parts(state, "visual.transformer.resblocks."),
             activation="quick_gelu",
         )
     else:
@@ -72,14 +72,14 @@ def infer_config(state):
             image_size=32 * _grid(state, "visual.attnpool.positional_embedding"),
             patch_size=None,
             width=_shape(state, "visual.conv3.weight", 4)[0],
-            layers=tuple(_count(state, f"visual.layer{i}.") for i in (1, 2, 3, 4)),
+            layers=tuple(count_parts(state, f"visual.layer{i}.") for i in (1, 2, 3, 4)),
         )
     vocab_size, width = _shape(state, "text.token_embedding.weight", 2)
     text = TextConfig(
         vocab_size=vocab_size,
         context_length=_shape(state, "text.positional_embedding", 2)[0],
         width=width,
-        layers=_count(state, "text.transformer.resblocks."),
+        layers=count_parts(state, "text.transformer.resblocks."),
         activation="quick_gelu",
     )
     config = CLIPConfig(_shape(state, "text.text_projection", 2)[1], vision, text)
@@ -99,5 +99,6 @@ def _grid(state, key):
     return round(max(_shape(state, key, 2)[0] - 1, 0) ** 0.5)
 
 
-def _count(state, prefix):
+def count_parts(state, prefix):
+    """Count the modules whose names begin with a prefix that ends where their numbers begin."""
     return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})

@@ -224,7 +224,7 @@ def test_end_token_of_another_tokenizer_is_refused(saved, tokenizer):
     ("content", "message"),
     [
         ({"model_type": "siglip"}, "type 'siglip'"),
-        ({"text_config": {"hidden_act": "relu"}}, "hidden_act of text_config"),
+        ({"text_config": {"hidden_act": "relu"}}, "text_config: hidden_act must be one of"),
         ({"vision_config": {"num_channels": 1}}, "num_channels"),
         ({"vision_config": {"image_size": [224, 196]}}, "image_size"),
     ],

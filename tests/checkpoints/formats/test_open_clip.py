@@ -7,11 +7,14 @@ import pytest
 import torch
 from open_clip.push_to_hf_hub import save_for_hf
 
+from skclip.checkpoints.formats.open_clip import read_config
 from skclip.checkpoints.load import load_checkpoint
 from skclip.checkpoints.tokenizer_files import write_tokenizer
 from skclip.exceptions import CheckpointError
+from skclip.model.config import CLIPConfig, TextConfig, VisionConfig
 
 TOLERANCE = 1e-5
+MODEL_CONFIGS = Path(open_clip.__file__).parent / "model_configs"
 VIT = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 2, "head_width": 16}
 RESNET = {"image_size": 64, "patch_size": None, "width": 8, "layers": [1, 2, 1, 1]}
 EPS = {"norm_kwargs": {"eps": 1e-3}}
@@ -165,3 +168,53 @@ def test_named_tokenizer_must_stand_beside(saved):
     (directory / "vocab.json").unlink()
     with pytest.raises(CheckpointError, match="'xlm-roberta-base'"):
         load_checkpoint(directory)
+
+
+# what makes a model one that skclip refuses: parts that it does not have
+FOREIGN = {
+    "model": {"multimodal_cfg", "init_logit_bias"},
+    "vision_cfg": {"timm_model_name", "no_ln_pre", "ls_init_value"},
+    "text_cfg": {"hf_model_name", "no_causal_mask"},
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in MODEL_CONFIGS.glob("*.json")))
+def test_configurations_of_open_clip(tmp_path, tokenizer, name):
+    model = json.loads((MODEL_CONFIGS / f"{name}.json").read_text())
+    vision, text = model["vision_cfg"], model["text_cfg"]
+    content = {"model_cfg": model, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(content))
+    write_tokenizer(tmp_path, tokenizer)
+    parts = {"model": model, "vision_cfg": vision, "text_cfg": text}
+    other_cleaning = text.get("tokenizer_kwargs") == {"clean": "canonicalize"}
+    if other_cleaning or any(parts[part].keys() & keys for part, keys in FOREIGN.items()):
+        with pytest.raises(CheckpointError, match=r"OpenCLIPEncoder"):
+            read_config(tmp_path)
+        return
+    config, preprocess_config, _ = read_config(tmp_path)
+    assert preprocess_config.image_size == config.vision.image_size == vision["image_size"]
+    resnet = isinstance(vision["layers"], list)
+    channels = vision["width"] * (32 if resnet else 1)
+    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
+    assert config == CLIPConfig(
+        model["embed_dim"],
+        VisionConfig(
+            vision["image_size"],
+            vision["width"],
+            tuple(vision["layers"]) if resnet else vision["layers"],
+            vision["patch_size"],
+            heads=channels // vision.get("head_width", 64),
+            mlp_width=int(vision["width"] * vision.get("mlp_ratio", 4)),
+            activation="gelu" if resnet else activation,
+        ),
+        TextConfig(
+            text["vocab_size"],
+            text["context_length"],
+            text["width"],
+            text["layers"],
+            heads=text["heads"],
+            mlp_width=int(text["width"] * text.get("mlp_ratio", 4)),
+            activation=activation,
+            end_token_id=text.get("eos_id"),
+        ),
+    )
