@@ -86,11 +86,13 @@ def identify(source):
     if path is None:  # a name on the hub, however it is spelled
         repo, revision = _hub_id(source)
         return (f"{repo}@{revision}" if revision else repo,)
-    directory = path if path.is_dir() else path.parent
-    files = [entry for entry in directory.iterdir() if entry.is_file()] if path.is_dir() else [path]
-    if not path.is_dir():
-        files += [directory / name for name in COMPANIONS if (directory / name).is_file()]
-    stats = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    if path.is_dir():
+        files = path.iterdir()
+    else:
+        files = [path, *(path.parent / name for name in COMPANIONS)]
+    # what is no file has no content that could change; `resolve` refuses it
+    stats = [(file.name, file.stat()) for file in files if file.is_file()]
+    stats = sorted((name, status.st_size, status.st_mtime_ns) for name, status in stats)
     return (str(path), *stats)
 
 

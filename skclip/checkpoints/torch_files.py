@@ -247,7 +247,8 @@ def _read_record(file, archive, name, nbytes=None):
         raise zipfile.BadZipFile(
             f"record {name!r} of {info.file_size} bytes has an unexpected size or is compressed"
         )
-    file.seek(info.header_offset)
+    # the index of a damaged file may point before its beginning
+    file.seek(max(info.header_offset, 0))
     header = file.read(_LOCAL_HEADER.size)
     signature, length_of_name, length_of_extra = _LOCAL_HEADER.unpack(header)
     if signature != _LOCAL_SIGNATURE:

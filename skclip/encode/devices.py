@@ -2,7 +2,7 @@
 
 import torch
 
-from skclip._messages import first_line
+from skclip._messages import first_line, shown
 
 _CHOICES = "'cpu', 'cuda' or 'cuda:0' (a CUDA card), 'mps' (an Apple GPU)"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -23,16 +23,18 @@ def resolve_device(device):
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    rule = f"device must be 'auto' or a device that torch can compute on here, such as {_CHOICES}"
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError) as error:  # torch's message lists what other builds know
+        raise ValueError(f"{rule}; got {shown(device)}") from error
     try:
         # "meta" has tensors, but no numbers in them
         probe = torch.ones(1, device=device)
         probe.sum().item()
     # torch asserts when it is built without CUDA, and imports what other devices need
     except (RuntimeError, AssertionError, TypeError, ImportError) as error:
-        raise ValueError(
-            "device must be 'auto' or a device that torch can compute on here, such as "
-            f"{_CHOICES}; got {device!r}: {first_line(error)}"
-        ) from error
+        raise ValueError(f"{rule}; got {str(device)!r}: {first_line(error)}") from error
     # the device of a tensor has an index ("cuda:0"), unlike "cuda"
     return probe.device
 
