@@ -32,7 +32,7 @@ class Interrupts:
 
     @contextmanager
     def installed(self):
-        """Handle the signals here while the context lasts.
+        """Handle the signals while the context lasts, and after a signal until the process ends.
 
         A signal that the process ignores, as under nohup, stays ignored.
         """
@@ -43,8 +43,9 @@ class Interrupts:
                     replaced[number] = signal.signal(number, self._handle)
             yield
         finally:
-            for number, handler in replaced.items():
-                signal.signal(number, handler)
+            if self.asked_at is None:
+                for number, handler in replaced.items():
+                    signal.signal(number, handler)
 
     @contextmanager
     def deferred(self):

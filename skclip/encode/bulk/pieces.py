@@ -104,7 +104,9 @@ class UnfinishedPart:
         vectors = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
         errors = table["error"].to_pylist()
         rows = table["row"].to_numpy()
-        self._put(rows, vectors, {int(r): e for r, e in zip(rows, errors, strict=True) if e is not None})
+        self._put(
+            rows, vectors, {int(r): e for r, e in zip(rows, errors, strict=True) if e is not None}
+        )
 
     def add(self, rows, vectors, errors):
         """Add rows that were embedded.
@@ -200,9 +202,7 @@ class Parts:
     def begin(self, index):
         """Return the `UnfinishedPart` of an index, with the rows that are kept of it."""
         if index not in self._begun:
-            self._begun[index] = UnfinishedPart(
-                self._out, index, self.unfinished[index], self._run
-            )
+            self._begun[index] = UnfinishedPart(self._out, index, self.unfinished[index], self._run)
         return self._begun[index]
 
     def finish(self, part, rows):

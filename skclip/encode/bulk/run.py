@@ -193,7 +193,7 @@ def _place(recipe, scheduler):
 
 
 class ThisProcess:
-    """This process as the place where images are embedded.
+    """The place where images are embedded without a cluster.
 
     Parameters
     ----------
