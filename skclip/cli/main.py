@@ -8,7 +8,6 @@ import argparse
 import shlex
 import sys
 
-from skclip import __version__
 from skclip.cli import embed
 from skclip.encode.bulk.interrupts import RunInterrupted
 
@@ -57,8 +56,18 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="skclip", description="CLIP for scikit-learn, on the command line."
     )
-    parser.add_argument("--version", action="version", version=f"skclip {__version__}")
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True)
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
+
+
+class _ShowVersion(argparse.Action):
+    """Look up the version only when it is asked for, since that takes longer than all the rest."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from importlib.metadata import version
+
+        print(f"skclip {version('skclip')}")
+        parser.exit()
