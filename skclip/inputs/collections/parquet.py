@@ -13,6 +13,8 @@ from skclip.inputs.collections.tables import as_id, check_columns
 _CELLS_PER_BATCH = 64
 _BYTES_PER_BATCH = 1 << 26
 _LARGEST_CELL = 1 << 28
+# images hardly become smaller, and paths not that much
+_LARGEST_RATIO = 200
 # equal rows are stored together, but not so many in a file that somebody made for its rows
 _ROWS_PER_BYTE = 1 << 14
 
@@ -225,10 +227,17 @@ def _cells_per_batch(metadata, groups, name):
     largest = 1
     for group in groups:
         columns = metadata.row_group(group)
-        for i in range(columns.num_columns):
-            column = columns.column(i)
+        for column in map(columns.column, range(columns.num_columns)):
             if column.path_in_schema.partition(".")[0] == name and column.num_values:
+                _check_size(column)
                 largest = max(largest, column.total_uncompressed_size // column.num_values)
-    if largest > _LARGEST_CELL:
-        raise OSError(f"its cells have {largest} bytes on average, which is too much for an image")
     return max(1, min(_CELLS_PER_BATCH, _BYTES_PER_BATCH // largest))
+
+
+def _check_size(column):
+    """Raise an OSError if the cells of a column chunk are too large for images."""
+    size, stored = column.total_uncompressed_size, column.total_compressed_size
+    if size > _LARGEST_CELL * column.num_values:
+        raise OSError(f"its cells have {size // column.num_values} bytes on average")
+    if size > max(_LARGEST_CELL, _LARGEST_RATIO * stored):
+        raise OSError(f"{stored} bytes become {size} (it could be a decompression bomb)")
