@@ -126,7 +126,13 @@ def embed_collection(
             # a cluster returns whole parts, which take too long to wait for
             deferred = interrupts.deferred() if scheduler is None else nullcontext()
             with tqdm(
-                total=len(collection), initial=n_rows_before, unit="image", disable=not verbose
+                total=len(collection),
+                initial=n_rows_before,
+                unit="image",
+                # the threads finish their batches at nearly the same time, so the last interval
+                # says little about the speed
+                smoothing=0.05,
+                disable=not verbose,
             ) as progress:
                 try:
                     jobs = _jobs(collection, parts)
