@@ -205,7 +205,7 @@ def test_an_interrupt_while_the_model_loads(photos, monkeypatch, capsys):
 
     monkeypatch.setattr(recipe_module, "load_encoder", load)
     assert embed("photos", "--out", "out") == 130
-    assert capsys.readouterr().err == "\ninterrupted before anything was embedded\n"
+    assert capsys.readouterr().err == "\ninterrupted before the first image; nothing was changed\n"
     assert not (photos.parent / "out").exists()
 
 

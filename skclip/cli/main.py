@@ -48,7 +48,7 @@ def main(arguments=None):
             file=sys.stderr,
         )
     except KeyboardInterrupt:
-        print("\ninterrupted before anything was embedded", file=sys.stderr)
+        print("\ninterrupted before the first image; nothing was changed", file=sys.stderr)
     return 130
 
 
