@@ -14,9 +14,12 @@ import pytest
 from PIL import Image
 from subprocesses import run_script, script_command
 
+import skclip
 from skclip.checkpoints.resolve import DEFAULT_MODEL
 from skclip.cli import main as cli
+from skclip.encode.bulk import recipe as recipe_module
 from skclip.encode.bulk import run as bulk
+from skclip.encode.bulk.interrupts import Interrupts
 from skclip.encode.bulk.recipe import Recipe
 
 
@@ -57,6 +60,7 @@ def test_every_option_reaches_its_parameter(photos, monkeypatch, capsys):
     seen = {}
 
     def embed_collection(collection, out, recipe, **options):
+        assert isinstance(options.pop("interrupts"), Interrupts)
         seen.update(options, n=len(collection), out=out, recipe=recipe)
         seen["ids"] = collection.rows(0, len(collection)).ids
         return bulk.Written(len(collection), 0, 0)
@@ -136,26 +140,80 @@ def test_help_imports_nothing_heavy():
     assert run_script("show_help.py").stdout.endswith("[]\n")
 
 
-def test_ctrl_c_prints_the_command_that_resumes(photos):
+def run_until(condition, number, *arguments):
+    """Run a command, send it a signal when the condition holds, and return what it printed."""
+    command = script_command("interruptible_skclip.py", *arguments)
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as run:
+        os.set_blocking(run.stderr.fileno(), False)
+        printed = b""
+        while run.poll() is None and not condition(printed):
+            time.sleep(0.01)
+            printed += run.stderr.read() or b""
+        run.send_signal(number)
+        os.set_blocking(run.stderr.fileno(), True)
+        printed += run.stderr.read()
+    assert run.returncode == 130
+    assert b"Traceback" not in printed
+    return printed.decode()
+
+
+def write_list(photos):
     pictures = [f"{photos}/{i:02}.png" for i in range(30)] * 400
     (photos / "my list.csv").write_text("\n".join(["image", *pictures]))
-    arguments = ["embed", "photos/my list.csv", "--out", "out", "--model", "skclip/tiny"]
-    arguments += ["--rows-per-part", "20", "--batch-size", "1"]
-    command = script_command("interruptible_skclip.py", *arguments, "--overwrite")
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as run:
-        while run.poll() is None and not any(photos.parent.glob("out/part-*")):
-            time.sleep(0.01)
-        run.send_signal(signal.SIGINT)
-        error = run.communicate()[1].decode()
-    assert run.returncode == 130
-    assert "Traceback" not in error
-    assert error.splitlines()[-1] == (
-        "interrupted; to resume, run: python -m skclip embed 'photos/my list.csv' --out out "
-        "--model skclip/tiny --rows-per-part 20 --batch-size 1"
+    return ["embed", "photos/my list.csv", "--out", "out", "--model", "skclip/tiny"]
+
+
+def test_ctrl_c_prints_the_command_that_resumes(photos):
+    arguments = [*write_list(photos), "--rows-per-part", "20", "--batch-size", "1"]
+    printed = run_until(
+        lambda _: any(photos.parent.glob("out/part-*")), signal.SIGINT, *arguments, "--overwrite"
     )
-    there = sorted(os.listdir("out"))
-    assert there == ["_lock", *(f"part-{i:05}.parquet" for i in range(len(there) - 1))]
-    assert 1 < len(there) < 600
+    found = re.fullmatch(
+        r"interrupted: (\d+) of 12000 rows are kept; to resume, run: python -m skclip embed "
+        r"'photos/my list\.csv' --out out --model skclip/tiny --rows-per-part 20 --batch-size 1",
+        printed.splitlines()[-1],
+    )
+    parts = sorted(name for name in os.listdir("out") if name.startswith("part-"))
+    assert parts == [f"part-{i:05}.parquet" for i in range(len(parts))]
+    assert 1 <= len(parts) < 600
+    assert 20 * len(parts) <= int(found[1]) < 20 * (len(parts) + 1)
+
+
+def test_a_signal_before_the_first_part_is_complete_loses_nothing(photos, capsys):
+    names = [f"{i:02}.png" for i in range(30)]
+    for i in range(2000):  # so that no two paths are equal
+        os.symlink(photos / names[i % 30], photos / f"link{i:04}.png")
+    command = ["embed", "photos", "--out", "out", "--model", "skclip/tiny"]
+    printed = run_until(
+        lambda text: b"image/s" in text.rpartition(b" 0/2030 ")[2].partition(b"/2030")[2],
+        signal.SIGTERM,
+        *command,
+        "--batch-size",
+        "1",
+        "--n-jobs",
+        "1",
+    )
+    n_kept = int(re.search(r"interrupted: (\d+) of 2030 rows are kept", printed)[1])
+    assert 1 <= n_kept < 2030
+    assert cli.main([*command, "--quiet"]) == 0
+    assert capsys.readouterr().err == f"2030 rows in out ({n_kept} were there before)\n"
+
+
+def test_an_interrupt_while_the_model_loads(photos, monkeypatch, capsys):
+    def load(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipe_module, "load_encoder", load)
+    assert embed("photos", "--out", "out") == 130
+    assert capsys.readouterr().err == "\ninterrupted before the first image; nothing was changed\n"
+    assert not (photos.parent / "out").exists()
+
+
+def test_the_version_needs_no_heavy_imports():
+    command = [sys.executable, "-X", "importtime", "-m", "skclip", "--version"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout == f"skclip {skclip.__version__}\n"
+    assert not re.search(r"\| +(torch|numpy|PIL|sklearn|pyarrow)\n", run.stderr)
 
 
 def test_python_m_skclip_works_like_the_command(photos):

@@ -122,6 +122,28 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
     )
 
 
+def checkpoint_fingerprint(source=DEFAULT_MODEL, *, local_files_only=False):
+    """Return the fingerprint of a checkpoint, without building its model.
+
+    Parameters
+    ----------
+    source, local_files_only
+        As for `load_checkpoint`.
+
+    Returns
+    -------
+    fingerprint : str
+        As `Checkpoint` has it.
+    """
+    files = resolve(source, local_files_only=local_files_only)
+    if _openai_archive(files):
+        return load_checkpoint(source, local_files_only=local_files_only).fingerprint
+    config, _, config_files = _read_config(files)
+    tokenizer = _find_tokenizer(files, config.text, local_files_only)
+    template_files = read_templates(files.directory)[1]
+    return fingerprint([*files.weights, *config_files, *template_files], tokenizer)
+
+
 def load_model(model=DEFAULT_MODEL, *, local_files_only=False):
     """Load a model to train further or to use in torch.
 

@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from skclip.encode.bulk.interrupts import Interrupts
+
 
 def add_parser(commands):
     """Add the command ``embed`` and its options.
@@ -91,8 +93,7 @@ def add_parser(commands):
         type=_positive,
         default=4096,
         metavar="N",
-        help="rows of each Parquet file; rows of unfinished files are embedded again when a run is "
-        "resumed (default: %(default)s)",
+        help="rows of each Parquet file (default: %(default)s)",
     )
     embed.add_argument(
         "--column", metavar="NAME", help="column of images in tables (default: image)"
@@ -127,6 +128,12 @@ def run(options):
     code : int
         0, even if some images could not be read.
     """
+    interrupts = Interrupts()
+    with interrupts.installed():
+        return _embed(options, interrupts)
+
+
+def _embed(options, interrupts):
     # imported here, so that --help does not wait for torch
     from skclip.encode.bulk.recipe import Recipe
     from skclip.encode.bulk.run import embed_collection
@@ -153,6 +160,7 @@ def run(options):
         scheduler=options.scheduler,
         overwrite=options.overwrite,
         verbose=0 if options.quiet else 1,
+        interrupts=interrupts,
     )
     before = f" ({written.n_rows_before} were there before)" if written.n_rows_before else ""
     print(f"{written.n_rows} rows in {options.out}{before}", file=sys.stderr)

@@ -9,6 +9,7 @@ import shlex
 import sys
 
 from skclip.cli import embed
+from skclip.encode.bulk.interrupts import RunInterrupted
 
 COMMANDS = (embed,)
 
@@ -24,12 +25,13 @@ def main(arguments=None):
     Returns
     -------
     code : int
-        0 after success; 1 after an error, which is printed in one line; 130 after Ctrl-C.
+        0 after success; 1 after an error, which is printed in one line; 130 after Ctrl-C
+        or SIGTERM.
 
     Raises
     ------
     SystemExit
-        With code 2 if the arguments are wrong, with code 0 after ``--help``.
+        With code 2 if the arguments are wrong, with code 0 after ``--help`` and ``--version``.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(arguments)
@@ -38,18 +40,34 @@ def main(arguments=None):
     except (ImportError, OSError, ValueError) as error:
         print(f"skclip {options.command}: error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except RunInterrupted as interrupt:
         # with --overwrite the command would start again instead
         again = shlex.join(arg for arg in arguments if arg != "--overwrite")
-        print(f"\ninterrupted; to resume, run: python -m skclip {again}", file=sys.stderr)
-        return 130
+        print(
+            f"\ninterrupted: {interrupt}; to resume, run: python -m skclip {again}",
+            file=sys.stderr,
+        )
+    except KeyboardInterrupt:
+        print("\ninterrupted before the first image; nothing was changed", file=sys.stderr)
+    return 130
 
 
 def _parser():
     parser = argparse.ArgumentParser(
         prog="skclip", description="CLIP for scikit-learn, on the command line."
     )
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True)
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
+
+
+class _ShowVersion(argparse.Action):
+    """Look up the version only when it is asked for, since that takes longer than all the rest."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from importlib.metadata import version
+
+        print(f"skclip {version('skclip')}")
+        parser.exit()

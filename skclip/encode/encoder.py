@@ -114,8 +114,7 @@ class CLIPEncoder(Encoder):
         )
         self.fingerprint = checkpoint.fingerprint
         self.templates = checkpoint.templates
-        dtype_name = str(dtype).removeprefix("torch.")
-        self.variant = f"{preprocess} preprocessing, Pillow {PIL.__version__}, {dtype_name}"
+        self.variant = variant_of(preprocess, dtype)
         config = model.config
         self.embed_dim = config.embed_dim
         self.pooled_dim = config.vision.width * (32 if config.vision.is_resnet else 1)
@@ -326,6 +325,22 @@ def load_encoder(
             if len(_loaded) > MAX_LOADED_MODELS:
                 _loaded.popitem(last=False)
         return encoder
+
+
+def variant_of(preprocess, dtype):
+    """Return the attribute `variant` of an encoder with these settings, which need no model.
+
+    Parameters
+    ----------
+    preprocess : {"fast", "exact"}
+    dtype : torch.dtype
+
+    Returns
+    -------
+    variant : str
+    """
+    dtype_name = str(dtype).removeprefix("torch.")
+    return f"{preprocess} preprocessing, Pillow {PIL.__version__}, {dtype_name}"
 
 
 def _images_per_core(vision):

@@ -155,6 +155,60 @@ def embed_readable_images(
     ImageReadError
         For the first unreadable row that is met, with `stop_at_error`.
     """
+    matrix, causes = None, {}
+    batches = embed_in_batches(
+        encoder,
+        images,
+        features=features,
+        batch_size=batch_size,
+        n_jobs=n_jobs,
+        cache=cache,
+        stop_at_error=stop_at_error,
+    )
+    with closing(batches):
+        for rows, vectors, failed in batches:
+            causes |= failed
+            if len(rows):
+                if matrix is None:
+                    matrix = np.full((len(images), vectors.shape[1]), np.nan, np.float32)
+                matrix[rows] = vectors
+            advance(len(rows) + len(failed))
+    if matrix is None:
+        matrix = np.full((len(images), embedding_width(encoder, features)), np.nan, np.float32)
+    return matrix, causes
+
+
+def embed_in_batches(
+    encoder,
+    images,
+    *,
+    features="projected",
+    batch_size="auto",
+    n_jobs=None,
+    cache=None,
+    stop_at_error=False,
+):
+    """Yield the vectors of a column of images as they are completed.
+
+    Parameters
+    ----------
+    encoder, images, features, batch_size, n_jobs, cache, stop_at_error
+        As for `embed_readable_images`.
+
+    Yields
+    ------
+    rows : ndarray of shape (n_rows,), int
+        Rows that could be read, those of duplicates included. Each row of `images` is in one batch.
+    vectors : ndarray of shape (n_rows, n_features), float32, or None
+        Not normalized. None without rows.
+    causes : dict of int to str
+        For each row of the batch that could not be read, why not.
+
+    Raises
+    ------
+    ImageReadError
+        For the first unreadable row that is met, with `stop_at_error`.
+    """
     check_batch_size(batch_size)
     encoder = as_encoder(encoder)
     _check_features(encoder, features)
@@ -177,26 +231,24 @@ def embed_readable_images(
         results = _with_store(store, prefix, items, n_jobs, embed_batches, batch_size)
 
     # `results` is a generator: nothing is read before this loop, and closing it ends its threads
-    matrix, causes = None, {}
-    n_rows_of_item = np.bincount(item_of)
+    rows_by_item = np.argsort(item_of, kind="stable")
+    n_rows = np.bincount(item_of)
+    ends = np.cumsum(n_rows)
     with closing(results):
         for positions, vectors, failed in results:
             if failed and stop_at_error:
                 first = min(failed)
                 raise ImageReadError(int(first_rows[first]), failed[first])
-            causes |= failed
+            causes = {
+                row: cause
+                for p, cause in failed.items()
+                for row in rows_by_item[ends[p] - n_rows[p] : ends[p]].tolist()
+            }
             if positions:
-                if matrix is None:
-                    matrix = np.full((len(items), vectors.shape[1]), np.nan, np.float32)
-                matrix[positions] = vectors
-            advance(int(n_rows_of_item[[*positions, *failed]].sum()))
-    if matrix is None:
-        matrix = np.full((len(items), embedding_width(encoder, features)), np.nan, np.float32)
-    if len(items) == len(images):  # no duplicates: the items are the rows
-        return matrix, causes
-    if causes:
-        causes = {row: causes[i] for row, i in enumerate(item_of) if i in causes}
-    return matrix[item_of], causes
+                rows = [rows_by_item[ends[p] - n_rows[p] : ends[p]] for p in positions]
+                yield np.concatenate(rows), np.repeat(vectors, n_rows[positions], axis=0), causes
+            else:
+                yield np.array([], np.intp), None, causes
 
 
 def embedding_width(encoder, features="projected"):

@@ -1,6 +1,7 @@
 """Ordinary JPEG files, decoded by torchvision: the same pixels as from Pillow, but faster."""
 
 import io
+import os
 import struct
 from functools import cache
 
@@ -15,6 +16,9 @@ from skclip._torch_compat import jpeg_operator
 _SAMPLINGS = {(luma, (1, 1), (1, 1)) for luma in [(1, 1), (2, 1), (2, 2), (4, 1)]}
 
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+
+# bytes of a file that are not its pixels; a raw RGB image has three bytes for each pixel
+_LARGEST_OVERHEAD = 1 << 24
 
 _RGB = 3  # the value of torchvision.io.ImageReadMode.RGB
 
@@ -38,6 +42,10 @@ def decode_jpeg(opened):
         return None
     file = stream.file
     position = file.tell()
+    # a file with so much else in it is not read whole
+    if file.seek(0, os.SEEK_END) > _LARGEST_OVERHEAD + 4 * image.width * image.height:
+        file.seek(position)
+        return None
     file.seek(0)
     content = bytearray(file.read())  # writable, as torch.frombuffer requires
     file.seek(position)

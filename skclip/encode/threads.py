@@ -1,7 +1,7 @@
 """Threads that read ahead of the model, and threads that each run it on batches of their own."""
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -118,13 +118,32 @@ def _some_ahead(iterable, n_ahead):
         yield waiting.popleft()
 
 
+class _Pool(ThreadPoolExecutor):
+    """A pool that knows which of its tasks are not done."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.not_done = set()
+
+    def submit(self, *args, **options):
+        future = super().submit(*args, **options)
+        self.not_done.add(future)
+        future.add_done_callback(self.not_done.discard)
+        return future
+
+
 @contextmanager
 def _threads(n_threads, name, **options):
-    pool = ThreadPoolExecutor(n_threads, thread_name_prefix=name, **options)
+    pool = _Pool(n_threads, thread_name_prefix=name, **options)
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Tasks are waited for before threads are. When Ctrl-C interrupts `Thread.join`, Python 3.11
+        # and 3.12 take the thread for an ended one, so that Python's exit does not wait for it; and
+        # a thread that is inside torch at that time aborts the process.
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait(list(pool.not_done))
+        pool.shutdown()
 
 
 def _reading_threads(n_jobs):

@@ -17,6 +17,7 @@ from PIL import Image
 from skclip.inputs.arrays import is_numeric_array, is_tensor, to_numpy
 from skclip.inputs.columns import is_missing
 from skclip.inputs.decode import OpenedImage, Unreadable, array_to_rgb, open_file, open_stream
+from skclip.inputs.ranges import FileRange
 
 
 class ImageUnreadableError(Exception):
@@ -185,6 +186,24 @@ class BytesItem(ImageItem):
         yield open_stream(io.BytesIO(self.data))
 
 
+class RangeItem(ImageItem):
+    """An image file within another file."""
+
+    __slots__ = ()
+
+    def content(self, hash_files=False):
+        try:
+            with self.given.open() as stream:  # equal to that of a `BytesItem` with these bytes
+                return _packed("bytes", hashlib.file_digest(stream, "blake2b").digest())
+        except OSError:
+            return None
+
+    @contextmanager
+    def _open(self):
+        with self.given.open() as stream:
+            yield open_stream(stream)
+
+
 class PictureItem(ImageItem):
     """A PIL image."""
 
@@ -307,6 +326,8 @@ def as_item(given):
         return PathItem(given, item)
     if isinstance(item, (bytes, bytearray, memoryview)):
         return BytesItem(given, item)
+    if isinstance(item, FileRange):
+        return RangeItem(item)
     if isinstance(item, Image.Image):
         return PictureItem(item)
     if is_tensor(item) or (hasattr(item, "shape") and hasattr(item, "__array__")):
@@ -394,6 +415,8 @@ def _label(given):
         given = given["bytes"]
     if isinstance(given, (bytes, bytearray, memoryview)):
         return f"the image of {len(given)} bytes"
+    if isinstance(given, FileRange):
+        return f"the image of {given.size} bytes at byte {given.offset} of {given.path!r}"
     if isinstance(given, Image.Image):
         return f"the PIL image of size {given.size} and mode {given.mode}"
     if isinstance(given, dict):

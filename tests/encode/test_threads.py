@@ -1,6 +1,8 @@
 """Threads: the order of results, how far ahead they read, and one core for each."""
 
+import signal
 import threading
+import time
 
 import pytest
 import torch
@@ -118,3 +120,32 @@ def test_one_result_is_computed_ahead():
 
 def test_map_in_threads_returns_results_in_order():
     assert map_in_threads(lambda x: x + 1, range(5), n_jobs=2) == [1, 2, 3, 4, 5]
+
+
+def test_an_interrupted_end_does_not_lose_a_running_thread():
+    """Otherwise Python would exit while the thread is inside torch, and abort."""
+    threads, go_on = [], threading.Event()
+
+    def compute(number):
+        threads.append(threading.current_thread())
+        go_on.wait(60)
+
+    def interrupt():
+        # the first one ends the waiting for a result, the second one that for the threads
+        for _ in range(2):
+            time.sleep(0.1)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupter = threading.Thread(target=interrupt)
+    try:
+        interrupter.start()
+        with pytest.raises(KeyboardInterrupt):
+            list(compute_in_order(compute, [(0,), (1,)], 2))
+        assert [thread.is_alive() for thread in threads] == [True, True]
+    finally:
+        interrupter.join()
+        signal.signal(signal.SIGINT, handler)
+        go_on.set()
+        for thread in threads:
+            thread.join()

@@ -4,7 +4,8 @@ import os
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+
+import numpy as np
 
 from skclip._warnings import warn
 from skclip.checkpoints.models import list_models
@@ -24,12 +25,7 @@ def cluster(address, recipe):
 
     Yields
     ------
-    described : dict
-        What the recipe's `check` returns on a worker.
-    embed_all : callable
-        A generator function ``embed_all(jobs, advance)``. `jobs` is an iterator of (key, images),
-        from which a few are taken at a time; `advance` is never called. It yields (key, result of
-        the recipe's `embed`), in the order of completion.
+    workers : Workers
 
     Raises
     ------
@@ -68,10 +64,7 @@ def cluster(address, recipe):
                 RuntimeWarning,
             )
         try:
-            described = client.submit(_check, recipe, pure=False).result()
-            # "auto" may mean something else on another worker
-            recipe = replace(recipe, dtype=described["dtype"])
-            yield described, partial(_embed_all, client, recipe, described)
+            yield Workers(client, recipe)
         except KilledWorker as error:
             raise OSError(
                 f"the same images were on every worker that died ({error}); start workers with "
@@ -81,19 +74,55 @@ def cluster(address, recipe):
             raise OSError(f"the connection to the Dask scheduler at {address!r} broke") from error
 
 
-def _embed_all(client, recipe, described, jobs, advance):
-    """Yield (key, result of the recipe's `embed`) for each job, in the order of completion.
+class Workers:
+    """The workers of a Dask cluster, as `skclip.encode.bulk.run.ThisProcess` is this process.
 
-    `advance` is not called, because workers report nothing before a job is done.
+    Parameters
+    ----------
+    client : dask.distributed.Client
+    recipe : Recipe
     """
-    from dask.distributed import as_completed
 
-    keys, completed = {}, as_completed(loop=client.loop)
-    _submit(client, recipe, described, jobs, keys, completed)
-    for future in completed:
-        yield keys.pop(future), future.result()
-        future.release()
-        _submit(client, recipe, described, jobs, keys, completed)
+    def __init__(self, client, recipe):
+        self._client = client
+        self._recipe = recipe
+
+    def describe(self):
+        """Return what the recipe's `describe` returns on a worker."""
+        return self._client.submit(_describe, self._recipe, pure=False).result()
+
+    def check(self):
+        """Return what the recipe's `check` returns on a worker."""
+        return self._client.submit(_check, self._recipe, pure=False).result()
+
+    def embed_all(self, jobs, described):
+        """Yield (key, batches) for each job, in the order of completion.
+
+        Parameters
+        ----------
+        jobs : iterator of (key, images)
+            A few are taken at a time.
+        described : dict
+            What `describe` or `check` returned.
+
+        Yields
+        ------
+        key : object
+        batches : list
+            One batch, as the recipe's `embed_in_batches` yields them, since workers return nothing
+            before a job is done.
+        """
+        from dask.distributed import as_completed
+
+        # "auto" may mean something else on another worker
+        recipe = replace(self._recipe, dtype=described["dtype"])
+        keys, completed = {}, as_completed(loop=self._client.loop)
+        _submit(self._client, recipe, described, jobs, keys, completed)
+        for future in completed:
+            vectors, errors = future.result()
+            yield keys.pop(future), [(np.arange(len(vectors)), vectors, errors)]
+            future.release()
+            _submit(self._client, recipe, described, jobs, keys, completed)
 
 
 def _submit(client, recipe, described, jobs, keys, completed):
@@ -104,6 +133,10 @@ def _submit(client, recipe, described, jobs, keys, completed):
         completed.add(future)
         if len(keys) >= _PARTS_PER_WORKER * max(len(client.nthreads()), 1):
             return
+
+
+def _describe(recipe):
+    return recipe.describe()
 
 
 def _check(recipe):

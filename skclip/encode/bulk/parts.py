@@ -2,7 +2,7 @@
 
 Each part is written under a temporary name, flushed to the disk and renamed, so a part is either
 complete or absent. Its metadata contains the description of its run, so there is no other file
-that could contradict it.
+that could contradict it. `skclip.encode.bulk.pieces` has the rows of parts that are not complete.
 """
 
 import json
@@ -17,8 +17,9 @@ from skclip.inputs.collections.parquet import import_parquet
 
 _METADATA_KEY = b"skclip"
 _LOCK = "_lock"
-_PART = re.compile(r"part-(\d{5,})\.parquet")
-_UNFINISHED = re.compile(r"\.part-\d{5,}\.parquet\.tmp")
+PART = re.compile(r"part-(\d{5,})\.parquet")
+PIECE = re.compile(r"\.part-(\d{5,})\.kept-(\d{3,})\.parquet")
+_UNFINISHED = re.compile(r"\.part-\d{5,}\.(kept-\d{3,}\.)?parquet\.tmp")
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def locked(out):
 def _check_names(out):
     names = sorted(os.listdir(out))
     for name in names:
-        if not (name == _LOCK or _PART.fullmatch(name) or _UNFINISHED.fullmatch(name)):
+        if name != _LOCK and not any(p.fullmatch(name) for p in (PART, PIECE, _UNFINISHED)):
             raise ValueError(
                 f"the directory {str(out)!r} holds {name!r}, which is no part of a run; choose "
                 "another out"
@@ -72,25 +73,35 @@ def _check_names(out):
     return names
 
 
-def _parts(out):
-    """Yield (index, path, metadata) of each part; the metadata is None if the file is damaged."""
+def files_of(out, pattern):
+    """Return (index of the part, path) of each file whose name matches `PART` or `PIECE`, sorted.
+
+    Parameters
+    ----------
+    out : Path
+    pattern : re.Pattern
+    """
+    matches = map(pattern.fullmatch, sorted(os.listdir(out)))
+    return [(int(match[1]), out / match[0]) for match in matches if match]
+
+
+def is_begun(out):
+    """Return whether an earlier run has left vectors in a directory."""
+    return bool(files_of(out, PART) or files_of(out, PIECE))
+
+
+def _read_metadata(path):
+    """Return the metadata of a Parquet file; None if the file is damaged."""
     from pyarrow import ArrowException
 
-    for name in sorted(os.listdir(out)):
-        match = _PART.fullmatch(name)
-        if not match:
-            continue
-        try:
-            metadata = import_parquet().read_metadata(out / name)
-        except (ArrowException, OSError):
-            metadata = None
-        if metadata is not None and _METADATA_KEY not in (metadata.metadata or {}):
-            raise ValueError(f"{str(out / name)!r} was not written by skclip; choose another out")
-        yield int(match[1]), out / name, metadata
+    try:
+        return import_parquet().read_metadata(path)
+    except (ArrowException, OSError):
+        return None
 
 
-def remove_parts(out):
-    """Remove all parts in a directory.
+def remove_vectors(out):
+    """Remove all that earlier runs have written to a directory.
 
     Parameters
     ----------
@@ -101,7 +112,11 @@ def remove_parts(out):
     ValueError
         If a file with the name of a part was not written by skclip. Then nothing is removed.
     """
-    for _, path, _ in list(_parts(out)):
+    paths = [path for pattern in (PART, PIECE) for _, path in files_of(out, pattern)]
+    for path in paths:
+        if (metadata := _read_metadata(path)) is not None:
+            _description(path, metadata.metadata)
+    for path in paths:
         path.unlink()
 
 
@@ -125,22 +140,44 @@ def finished_parts(out, run):
         If a part belongs to another run.
     """
     n_errors = {}
-    for index, path, metadata in _parts(out):
+    for index, path in files_of(out, PART):
+        metadata = _read_metadata(path)
         if metadata is None:
             continue  # it will be written again
-        before = json.loads(metadata.metadata[_METADATA_KEY])
-        if "rows_per_shard" in before:  # what earlier versions called it
-            before["rows_per_part"] = before.pop("rows_per_shard")
-        if before != run:
-            raise ValueError(
-                f"{str(path.parent)!r} holds the vectors of another run: "
-                f"{difference(before, run)}; choose another out, or overwrite it to start again"
-            )
+        check_run(run, path, metadata.metadata)
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         columns = [group.column(group.num_columns - 1) for group in groups]
         n_nulls = sum(column.statistics.null_count for column in columns)
         n_errors[index] = metadata.num_rows - n_nulls
     return n_errors
+
+
+def check_run(run, path, metadata):
+    """Raise a ValueError unless a file belongs to a run.
+
+    Parameters
+    ----------
+    run : dict
+        The description of the run.
+    path : Path
+    metadata : dict or None
+        The metadata of the file's schema.
+    """
+    before = _description(path, metadata)
+    if "rows_per_shard" in before:  # what earlier versions called it
+        before["rows_per_part"] = before.pop("rows_per_shard")
+    if before != run:
+        raise ValueError(
+            f"{str(path.parent)!r} holds the vectors of another run: "
+            f"{difference(before, run)}; choose another out, or overwrite it to start again"
+        )
+
+
+def _description(path, metadata):
+    """Return the description of the run that wrote a file."""
+    if _METADATA_KEY not in (metadata or {}):
+        raise ValueError(f"{str(path)!r} was not written by skclip; choose another out")
+    return json.loads(metadata[_METADATA_KEY])
 
 
 def write_part(out, index, rows, vectors, errors, run):
@@ -162,26 +199,69 @@ def write_part(out, index, rows, vectors, errors, run):
     """
     import pyarrow as pa
 
-    width = vectors.shape[1]
     columns = {
         "id": pa.array(map(_encodable, rows.ids), pa.string()),
         "path": pa.array(map(_encodable, rows.paths), pa.string()),
+        **vector_columns(vectors, [errors.get(i) for i in range(len(vectors))]),
+    }
+    write_file(out / f"part-{index:05}.parquet", columns, run)
+
+
+def vector_columns(vectors, errors):
+    """Return the last two columns of a file.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n_rows, d), float32
+    errors : list of str or None
+
+    Returns
+    -------
+    columns : dict of str to pyarrow.Array
+    """
+    import pyarrow as pa
+
+    return {
         # rows of NaN instead of null: up to version 23, pyarrow cannot read a fixed-size list with
         # nulls
-        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), width),
+        "vector": pa.FixedSizeListArray.from_arrays(
+            pa.array(vectors.reshape(-1)), vectors.shape[1]
+        ),
         # the last column, as `finished_parts` expects
-        "error": pa.array([_encodable(errors.get(i)) for i in range(len(vectors))], pa.string()),
+        "error": pa.array(map(_encodable, errors), pa.string()),
     }
-    metadata = {_METADATA_KEY: json.dumps(run)}
-    table = pa.table(columns).replace_schema_metadata(metadata)
-    path = out / f"part-{index:05}.parquet"
-    unfinished = out / f".{path.name}.tmp"
+
+
+def write_file(path, columns, run):
+    """Write a Parquet file so that it is either complete or absent.
+
+    Parameters
+    ----------
+    path : Path
+    columns : dict of str to pyarrow.Array
+    run : dict
+        The description of the run.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    import pyarrow as pa
+
+    table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(run)})
+    unfinished = path.with_name(f".{path.name.removeprefix('.')}.tmp")
     try:
         with open(unfinished, "wb") as stream:
             import_parquet().write_table(table, stream, use_dictionary=["error"])
             stream.flush()
             os.fsync(stream.fileno())
         unfinished.replace(path)
+    except OSError as error:
+        raise OSError(
+            f"{str(path)!r} cannot be written ({error.strerror or error}); the files before it are "
+            "complete, and the same command resumes the run"
+        ) from error
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -1,11 +1,15 @@
 """The settings with which a run embeds a whole collection."""
 
+from contextlib import closing
 from dataclasses import dataclass
 
+import numpy as np
+
+from skclip.checkpoints.load import checkpoint_fingerprint
 from skclip.checkpoints.resolve import DEFAULT_MODEL
-from skclip.encode.devices import resolve_dtype
-from skclip.encode.encoder import load_encoder
-from skclip.encode.images import embed_readable_images
+from skclip.encode.devices import resolve_device, resolve_dtype
+from skclip.encode.encoder import load_encoder, variant_of
+from skclip.encode.images import embed_in_batches, embedding_width
 from skclip.encode.vectors import normalize_rows
 from skclip.inputs.images import as_images
 
@@ -42,30 +46,31 @@ class Recipe:
     compile: bool = False
 
     def describe(self):
-        """Load the model, and return everything that the vectors depend on.
+        """Return everything that the vectors depend on. The model's files are read, not loaded.
 
         Returns
         -------
         described : dict
             The model's fingerprint, the features, the normalization, the dtype and the variant.
         """
-        encoder = self._load()
-        dtype = resolve_dtype(self.dtype, encoder.device)
-        return {
-            "model": encoder.fingerprint,
-            "features": self.features,
-            "normalize": self.normalize,
-            "dtype": str(dtype).removeprefix("torch."),
-            "variant": encoder.variant,
-        }
+        dtype = resolve_dtype(self.dtype, resolve_device(self.device))
+        return self._described(
+            checkpoint_fingerprint(self.model), dtype, variant_of(self.preprocess, dtype)
+        )
 
     def check(self):
-        """Return what `describe` returns, after a trial without images that finds bad options."""
-        described = self.describe()
+        """Load the model, and make a trial without images that finds bad options.
+
+        Returns
+        -------
+        described : dict
+            As `describe` returns it.
+        """
+        described = self._describe_loaded()
         self.embed([None], described)
         return described
 
-    def embed(self, images, described, advance=lambda n_rows: None):
+    def embed(self, images, described):
         """Embed images.
 
         Parameters
@@ -73,9 +78,7 @@ class Recipe:
         images : sequence
             What `skclip.inputs.images.as_images` takes. Duplicates in a list are embedded once.
         described : dict
-            What `describe` returned, here or in another process.
-        advance : callable, default=does nothing
-            Called now and then with the number of images completed since the last call.
+            What `describe` or `check` returned, here or in another process.
 
         Returns
         -------
@@ -89,23 +92,76 @@ class Recipe:
         ValueError
             If the model, the version of Pillow or a setting is not the one described.
         """
-        here = self.describe()
+        vectors, errors = None, {}
+        for rows, part, part_errors in self.embed_in_batches(images, described):
+            if vectors is None:
+                vectors = np.empty((len(images), part.shape[1]), np.float32)
+            vectors[rows] = part
+            errors |= part_errors
+        return vectors, errors
+
+    def embed_in_batches(self, images, described):
+        """Embed images, and yield the vectors as they are completed.
+
+        Parameters
+        ----------
+        images, described
+            As for `embed`.
+
+        Yields
+        ------
+        rows : ndarray of shape (n_rows,), int
+            Each row of `images` is in one batch.
+        vectors : ndarray of shape (n_rows, n_features), float32
+            NaN where the image could not be read.
+        errors : dict of int to str
+            For each of these rows that could not be read, why not.
+
+        Raises
+        ------
+        ValueError
+            If the model, the version of Pillow or a setting is not the one described.
+        """
+        here = self._describe_loaded()
         if here != described:
             raise ValueError(
                 "the model or its settings changed during the run: "
                 f"{difference(described, here)}; make them the same (on every worker of a "
                 "cluster) and run the same command again"
             )
-        vectors, errors = embed_readable_images(
-            self._load(),
+        encoder = self._load()
+        batches = embed_in_batches(
+            encoder,
             as_images(images),
             features=self.features,
             batch_size=self.batch_size,
             n_jobs=self.n_jobs,
             cache=self.cache,
-            advance=advance,
         )
-        return normalize_rows(vectors) if self.normalize else vectors, errors
+        width = embedding_width(encoder, self.features)
+        with closing(batches):
+            for rows, vectors, errors in batches:
+                missing = np.full((len(errors), width), np.nan, np.float32)
+                if vectors is None:
+                    vectors = missing[:0]
+                if self.normalize:
+                    vectors = normalize_rows(vectors)
+                rows = np.concatenate([rows, np.fromiter(errors, np.intp)])
+                yield rows, np.concatenate([vectors, missing]), errors
+
+    def _describe_loaded(self):
+        encoder = self._load()
+        dtype = resolve_dtype(self.dtype, encoder.device)
+        return self._described(encoder.fingerprint, dtype, encoder.variant)
+
+    def _described(self, fingerprint, dtype, variant):
+        return {
+            "model": fingerprint,
+            "features": self.features,
+            "normalize": self.normalize,
+            "dtype": str(dtype).removeprefix("torch."),
+            "variant": variant,
+        }
 
     def _load(self):
         return load_encoder(

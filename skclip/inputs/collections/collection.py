@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from bisect import bisect_right
 from itertools import accumulate
 
@@ -131,6 +132,7 @@ def open_collection(inputs, *, column=None, id_column=None):
         if not is_table and suffix not in SHARD_SUFFIXES:
             images.append(file)  # whatever its suffix
             continue
+        _check_regular(file)
         if images:
             sources.append(ImagePaths(images))
             images = []
@@ -152,6 +154,16 @@ def open_collection(inputs, *, column=None, id_column=None):
     if not len(collection):
         raise ValueError(f"{_abbreviated(inputs)} holds no rows; there must be at least one image")
     return collection
+
+
+def _check_regular(file):
+    """Raise a ValueError for a pipe, a device and so on, some of which never end."""
+    try:
+        is_regular = stat.S_ISREG(os.stat(file).st_mode)
+    except OSError as error:
+        raise ValueError(f"the input {file!r} cannot be read: {error.strerror}") from error
+    if not is_regular:
+        raise ValueError(f"the input {file!r} is not a regular file; write its content to one")
 
 
 class _Concatenated:

@@ -11,6 +11,12 @@ from skclip.inputs.collections.rows import Rows, file_status, resolve_path
 from skclip.inputs.collections.tables import as_id, check_columns
 
 _CELLS_PER_BATCH = 64
+_BYTES_PER_BATCH = 1 << 26
+_LARGEST_CELL = 1 << 28
+# images hardly become smaller, and paths not that much
+_LARGEST_RATIO = 200
+# equal rows are stored together, but not so many in a file that somebody made for its rows
+_ROWS_PER_BYTE = 1 << 14
 
 
 def import_parquet():
@@ -55,8 +61,14 @@ def read_parquet(file, column, id_column):
         with parquet.ParquetFile(file) as table:
             schema = table.schema_arrow
             n_rows = table.metadata.num_rows
-    except (ArrowException, OSError) as error:
+            n_rows_of_groups = sum(_group_sizes(table.metadata))
+    except (ArrowException, OSError, OverflowError, MemoryError) as error:
         raise ValueError(f"the table {file!r} cannot be read as Parquet: {error}") from error
+    if n_rows != n_rows_of_groups or n_rows > _ROWS_PER_BYTE * os.path.getsize(file):
+        raise ValueError(
+            f"the table {file!r} cannot be read as Parquet: it claims {n_rows} rows, and "
+            f"{n_rows_of_groups} in its groups, in {os.path.getsize(file)} bytes"
+        )
     check_columns(schema.names, file, column, id_column)
     kind = schema.field(column).type
     value = kind.value_type if types.is_dictionary(kind) else kind
@@ -71,9 +83,12 @@ def read_parquet(file, column, id_column):
     table = ParquetTable(file, column, id_column, n_rows)
     if not is_text:
         return table
-    ids = None if id_column is None else table.rows(0, n_rows).ids
     reader = _ColumnReader(file, column)
-    names = [reader.cell(row) or None for row in range(n_rows)]
+    try:
+        ids = None if id_column is None else table.rows(0, n_rows).ids
+        names = [reader.cell(row) or None for row in range(n_rows)]
+    except OSError as error:
+        raise ValueError(str(error)) from error
     return ImagePaths(names, folder=os.path.dirname(file), ids=ids, table=file)
 
 
@@ -177,21 +192,52 @@ class _ColumnReader:
                     return cells[row - first]
             raise OSError(f"{self.file!r} has no row {row}; it changed while it was read")
         except Exception as error:  # the rows after a damaged place cannot be read either
-            self._failure = error
-            raise
+            self._failure = OSError(
+                f"the column {self.name!r} of {self.file!r} cannot be read from row {self._next} "
+                f"on: {error}"
+            )
+            raise self._failure from error
 
     def _read(self, row):
         """Yield the batches from the row group of `row` on: number of the first row, list of cells.
 
         Batches before the one that holds `row` are skipped.
         """
-        with import_parquet().ParquetFile(self.file) as parquet:
-            sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+        # with a buffer, the pages of a group are read one after the other
+        with import_parquet().ParquetFile(self.file, buffer_size=1 << 20) as parquet:
+            sizes = _group_sizes(parquet.metadata)
             ends = list(accumulate(sizes))
             group = bisect_right(ends, row)
             first = ends[group] - sizes[group] if group < len(ends) else row
             groups = range(group, len(ends))
-            for batch in parquet.iter_batches(_CELLS_PER_BATCH, groups, [self.name]):
+            batch_size = _cells_per_batch(parquet.metadata, groups, self.name)
+            for batch in parquet.iter_batches(batch_size, groups, [self.name]):
                 if row < first + len(batch):
                     yield first, batch.column(0).to_pylist()
                 first += len(batch)
+
+
+def _group_sizes(metadata):
+    """Return the number of rows of each row group."""
+    return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+
+
+def _cells_per_batch(metadata, groups, name):
+    """Return how many cells of a column are read at once, so that they need little memory."""
+    largest = 1
+    for group in groups:
+        columns = metadata.row_group(group)
+        for column in map(columns.column, range(columns.num_columns)):
+            if column.path_in_schema.partition(".")[0] == name and column.num_values:
+                _check_size(column)
+                largest = max(largest, column.total_uncompressed_size // column.num_values)
+    return max(1, min(_CELLS_PER_BATCH, _BYTES_PER_BATCH // largest))
+
+
+def _check_size(column):
+    """Raise an OSError if the cells of a column chunk are too large for images."""
+    size, stored = column.total_uncompressed_size, column.total_compressed_size
+    if size > _LARGEST_CELL * column.num_values:
+        raise OSError(f"its cells have {size // column.num_values} bytes on average")
+    if size > max(_LARGEST_CELL, _LARGEST_RATIO * stored):
+        raise OSError(f"{stored} bytes become {size} (it could be a decompression bomb)")

@@ -35,6 +35,40 @@ class Rows:
     images: object
 
 
+def select(images, rows):
+    """Return some of the images of `Rows`, without reading any.
+
+    Parameters
+    ----------
+    images : sequence
+    rows : ndarray of int
+        Which ones, in ascending order.
+
+    Returns
+    -------
+    selected : sequence
+    """
+    if len(rows) == len(images):
+        return images
+    if isinstance(images, list):  # in a list, duplicates are found
+        return [images[row] for row in rows]
+    return _Selected(images, rows)
+
+
+class _Selected:
+    """Some items of a sequence, each of which is taken from it when it is asked for."""
+
+    def __init__(self, images, rows):
+        self.images = images
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, row):
+        return self.images[int(self.rows[row])]
+
+
 def resolve_path(name, folder):
     """Return the path of an image that a table names.
 

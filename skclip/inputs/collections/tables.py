@@ -6,6 +6,8 @@ import os
 from skclip.inputs.collections.paths import ImagePaths
 from skclip.inputs.collections.suffixes import suffix_of
 
+_LONGEST_LINE = 1 << 20
+
 
 def read_csv(file, column, id_column):
     """Read the image paths in a CSV or TSV file.
@@ -32,7 +34,9 @@ def read_csv(file, column, id_column):
     names, ids = [], None if id_column is None else []
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, delimiter="\t" if suffix_of(file) == ".tsv" else ",")
+            reader = csv.DictReader(
+                _lines(stream), delimiter="\t" if suffix_of(file) == ".tsv" else ","
+            )
             check_columns(reader.fieldnames or [], file, column, id_column)
             for row, values in enumerate(reader):
                 if None in values:
@@ -45,9 +49,17 @@ def read_csv(file, column, id_column):
                     ids.append(as_id(values[id_column], file, row))
     except UnicodeDecodeError as error:
         raise ValueError(f"the table {file!r} must be encoded as UTF-8: {error}") from error
-    except csv.Error as error:
+    except (csv.Error, OSError) as error:
         raise ValueError(f"the table {file!r} cannot be read as CSV: {error}") from error
     return ImagePaths(names, folder=os.path.dirname(file), ids=ids, table=file)
+
+
+def _lines(stream):
+    """Yield the lines of a text file, unless one is too long to be a row."""
+    while line := stream.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise csv.Error(f"it has a line of at least {_LONGEST_LINE} characters")
+        yield line
 
 
 def check_columns(names, file, column, id_column):
@@ -56,7 +68,7 @@ def check_columns(names, file, column, id_column):
         if wanted is not None and wanted not in names:
             raise ValueError(
                 f"{option} must be a column of {file!r}, got {wanted!r}; it has "
-                f"{', '.join(map(repr, names)) or 'none'}"
+                f"{', '.join(map(repr, names[:20])) or 'none'}{' and others' * (len(names) > 20)}"
             )
 
 

@@ -82,9 +82,9 @@ def test_a_cluster_without_workers_is_waited_for_with_a_warning():
         address = cluster.scheduler_address
         with (
             pytest.warns(RuntimeWarning, match="has no workers yet") as caught,
-            cluster_module.cluster(address, TINY) as (described, _),
+            cluster_module.cluster(address, TINY) as workers,
         ):
-            assert described["dtype"] == "float32"
+            assert workers.check()["dtype"] == "float32"
         assert caught[0].filename == __file__
         timer.join()
 
@@ -105,10 +105,12 @@ def test_only_a_few_jobs_are_submitted_at_once(scheduler):
             yield key, [None]
 
     done = []
-    with cluster_module.cluster(scheduler, TINY) as (described, embed_all):
-        for key, (vectors, errors) in embed_all(jobs(), None):
+    with cluster_module.cluster(scheduler, TINY) as workers:
+        described = workers.describe()
+        for key, [(rows, vectors, errors)] in workers.embed_all(jobs(), described):
             done.append(key)
             assert len(taken) <= len(done) + 2 * 2
+            assert rows.tolist() == [0]
             assert np.isnan(vectors).all()
             assert list(errors) == [0]
     assert sorted(done) == list(range(30))

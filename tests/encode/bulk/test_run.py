@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import tarfile
+from contextlib import nullcontext
+from dataclasses import replace
 
 import filelock
 import numpy as np
@@ -19,6 +21,9 @@ from subprocesses import script_command
 
 from skclip.encode import images as images_module
 from skclip.encode.bulk import parts as parts_module
+from skclip.encode.bulk import pieces as pieces_module
+from skclip.encode.bulk import recipe as recipe_module
+from skclip.encode.bulk.interrupts import RunInterrupted
 from skclip.encode.bulk.recipe import Recipe
 from skclip.encode.bulk.run import Written, embed_collection
 from skclip.encode.cache.disk import EmbeddingStore
@@ -136,14 +141,7 @@ def test_duplicate_paths_of_a_table_are_read_once(folder, expected, tmp_path, mo
     (tmp_path / "x.csv").write_text(
         "\n".join(["image", *names[:2], "nowhere", *names[2:], "nowhere"])
     )
-    read = []
-    read_item = images_module.read_item
-
-    def counting(items, prepare_image, position):
-        read.append(position)
-        return read_item(items, prepare_image, position)
-
-    monkeypatch.setattr(images_module, "read_item", counting)
+    read = count_read_items(monkeypatch)
     embed_collection(open_collection([tmp_path / "x.csv"]), tmp_path / "out", TINY)
     assert sorted(read) == [0, 0, 1, 2]  # the first 0 is the trial of the options
     frame = pd.read_parquet(tmp_path / "out")
@@ -239,6 +237,196 @@ def test_lost_and_damaged_parts_are_written_again(collection, expected, tmp_path
         "part-00001.parquet",
         "part-00003.parquet",
     }
+
+
+class StopAfter:
+    """Stand in for `Interrupts`: stops the run after some batches, with an exception."""
+
+    def __init__(self, n_batches, error=KeyboardInterrupt):
+        self.n_batches = n_batches
+        self.error = error
+
+    def deferred(self):
+        return nullcontext()
+
+    def check(self):
+        self.n_batches -= 1
+        if not self.n_batches:
+            raise self.error
+
+
+SLOWLY = replace(TINY, batch_size=3, n_jobs=1)
+
+
+def stop(collection, out, n_batches, error=KeyboardInterrupt, expected=RunInterrupted, **match):
+    with pytest.raises(expected, **match):
+        embed_collection(collection, out, SLOWLY, interrupts=StopAfter(n_batches, error), **OPTIONS)
+
+
+def pieces_of(out):
+    return sorted(path.name for path in out.glob(".part-*"))
+
+
+def count_read_items(monkeypatch):
+    """Return a list that grows by an item for each image that is read."""
+    read = []
+    read_item = images_module.read_item
+
+    def counting(items, prepare_image, position):
+        read.append(position)
+        return read_item(items, prepare_image, position)
+
+    monkeypatch.setattr(images_module, "read_item", counting)
+    return read
+
+
+def test_rows_of_an_unfinished_part_are_kept(collection, expected, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    stop(collection, out, 2, match="^6 of 45 rows are kept$")
+    assert pieces_of(out) == [".part-00000.kept-000.parquet"]
+    stop(collection, out, 1, match="^9 of 45 rows are kept$")
+    stop(collection, out, 3, match="^16 of 45 rows are kept$")
+    assert [*times_of_parts(out)] == ["part-00000.parquet"]
+    assert pieces_of(out) == [".part-00001.kept-000.parquet"]
+    assert ds.dataset(out).count_rows() == 10
+    read = count_read_items(monkeypatch)
+    assert embed_collection(collection, out, TINY, **OPTIONS) == Written(N_FILES, 16, 0)
+    assert len(read) == N_FILES - 16 + 1  # one is the trial of the options
+    check_whole(out, expected)
+
+
+def test_a_part_that_lacks_nothing_but_its_file_is_written(collection, expected, tmp_path):
+    out = tmp_path / "out"
+    stop(collection, out, 4, match="10 of 45")
+    assert not times_of_parts(out)
+    assert embed_collection(collection, out, TINY, **OPTIONS) == Written(N_FILES, 10, 0)
+    check_whole(out, expected)
+
+
+def test_errors_and_duplicates_of_an_unfinished_part_are_kept(folder, tmp_path, monkeypatch):
+    names = ["nowhere", "000.png", "001.png", "000.png", "002.png", "003.png", "004.png", "nowhere"]
+    (tmp_path / "x.csv").write_text("\n".join(["image", *(f"{folder}/{name}" for name in names)]))
+    collection = open_collection([tmp_path / "x.csv"])
+    stop(collection, tmp_path / "out", 1, match="5 of 8")
+    read = count_read_items(monkeypatch)
+    assert embed_collection(collection, tmp_path / "out", TINY, **OPTIONS) == Written(8, 5, 2)
+    assert len(read) == 3 + 1  # one is the trial of the options
+    embed_collection(collection, tmp_path / "whole", TINY, **OPTIONS)
+    resumed, whole = (pd.read_parquet(tmp_path / name) for name in ("out", "whole"))
+    pd.testing.assert_frame_equal(resumed.drop(columns="vector"), whole.drop(columns="vector"))
+    for vectors in (resumed["vector"], whole["vector"]):
+        assert np.isnan(np.stack(vectors)).any(axis=1).tolist() == [True, *[False] * 6, True]
+    np.testing.assert_allclose(np.stack(resumed["vector"]), np.stack(whole["vector"]), atol=1e-5)
+
+
+def test_kept_rows_of_shards_and_tables_are_resumed(folder, expected, tmp_path):
+    collection = open_collection(mixed_inputs(folder, tmp_path))
+    out = tmp_path / "out"
+    for n_batches in (2, 6, 9):  # within the shard, at the border to Parquet, and within that
+        stop(collection, out, n_batches)
+    embed_collection(collection, out, TINY, **OPTIONS)
+    frame = pd.read_parquet(out)
+    np.testing.assert_allclose(np.stack(frame["vector"]), expected[1], atol=1e-5)
+
+
+def test_rows_are_kept_after_any_error(collection, expected, tmp_path):
+    out = tmp_path / "out"
+    stop(collection, out, 2, MemoryError(), MemoryError)
+    assert pieces_of(out) == [".part-00000.kept-000.parquet"]
+    assert embed_collection(collection, out, TINY, **OPTIONS).n_rows_before == 6
+    check_whole(out, expected)
+
+
+def test_rows_are_kept_from_time_to_time(collection, expected, tmp_path, monkeypatch):
+    # the clock of a machine that embeds three images in six seconds
+    now = iter(range(0, 10_000, 6))
+    monkeypatch.setattr(pieces_module.time, "monotonic", lambda: next(now))
+    written = []
+    write_file = parts_module.write_file
+
+    def recording(path, columns, run):
+        written.append((path.name, len(columns["vector"])))
+        write_file(path, columns, run)
+
+    monkeypatch.setattr(parts_module, "write_file", recording)
+    monkeypatch.setattr(pieces_module, "write_file", recording)
+    monkeypatch.setattr(pieces_module, "_SHARE_OF_WRITING", 1)
+    embed_collection(collection, tmp_path / "out", SLOWLY, **OPTIONS)
+    assert written[:2] == [(".part-00000.kept-000.parquet", 6), ("part-00000.parquet", 10)]
+    check_whole(tmp_path / "out", expected)
+
+
+def test_a_slow_disk_is_written_to_less_often(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(pieces_module.time, "monotonic", lambda: now[0])
+    timer = pieces_module.PieceTimer()
+    for now[0], due in [(9.9, False), (10.0, True)]:
+        assert timer.is_due() is due
+    timer.restart(0.5)  # seconds, which are a hundredth of 50
+    for now[0], due in [(59.9, False), (60.0, True)]:
+        assert timer.is_due() is due
+
+
+def test_damaged_pieces_are_embedded_again(collection, expected, tmp_path):
+    out = tmp_path / "out"
+    stop(collection, out, 1)
+    stop(collection, out, 1)
+    (out / ".part-00000.kept-002.parquet.tmp").touch()
+    damaged = out / ".part-00000.kept-000.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    assert embed_collection(collection, out, TINY, **OPTIONS).n_rows_before == 3
+    check_whole(out, expected)
+
+
+def test_pieces_of_a_complete_part_are_removed(collection, expected, tmp_path):
+    out = tmp_path / "out"
+    stop(collection, out, 1)
+    (piece,) = pieces_of(out)
+    content = (out / piece).read_bytes()
+    embed_collection(collection, out, TINY, **OPTIONS)
+    (out / piece).write_bytes(content)  # as if the process had been killed before it was removed
+    assert embed_collection(collection, out, TINY, **OPTIONS).n_rows_before == N_FILES
+    check_whole(out, expected)
+
+
+def test_pieces_of_another_run_are_refused_unless_overwritten(collection, expected, tmp_path):
+    out = tmp_path / "out"
+    stop(collection, out, 1)
+    with pytest.raises(ValueError, match=r"vectors of another run: another features"):
+        embed_collection(collection, out, replace(TINY, features="pooled"), **OPTIONS)
+    assert len(pieces_of(out)) == 1
+    written = embed_collection(collection, out, TINY, **OPTIONS, overwrite=True)
+    assert written.n_rows_before == 0
+    check_whole(out, expected)
+
+
+def test_a_full_disk_loses_nothing_that_was_kept(collection, expected, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    stop(collection, out, 5, match="13 of 45")
+    before = sorted(os.listdir(out))
+    with monkeypatch.context() as patch:
+        patch.setattr(parts_module.os, "fsync", full_disk)
+        message = r"kept-001\.parquet' cannot be written \(No space left on device\); "
+        stop(collection, out, 1, KeyboardInterrupt, OSError, match=message)
+    assert sorted(os.listdir(out)) == before
+    assert embed_collection(collection, out, TINY, **OPTIONS).n_rows_before == 13
+    check_whole(out, expected)
+
+
+def test_a_finished_run_and_another_run_need_no_model(collection, begun, tmp_path, monkeypatch):
+    def load(*args, **options):
+        raise AssertionError("the model was loaded")
+
+    pictures = open_collection([tmp_path / "begun.parquet" / "part-00000.parquet"], column="id")
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe_module, "load_encoder", load)
+        with pytest.raises(ValueError, match=r"another features"):
+            embed_collection(collection, begun, replace(TINY, features="pooled"), **OPTIONS)
+        with pytest.raises(ValueError, match=r"another number of images"):
+            embed_collection(pictures, begun, TINY, **OPTIONS)
+    embed_collection(collection, begun, TINY, **OPTIONS)
+    monkeypatch.setattr(recipe_module, "load_encoder", load)
+    assert embed_collection(collection, begun, TINY, **OPTIONS) == Written(N_FILES, N_FILES, 0)
 
 
 @pytest.fixture
@@ -354,9 +542,9 @@ def test_two_runs_cannot_write_to_one_directory(collection, begun, expected):
 
 
 def test_a_model_that_changes_during_the_run_is_refused(collection, begun, monkeypatch):
-    describe = Recipe.describe
-    said = iter([{}, {"model": "other"}])
-    monkeypatch.setattr(Recipe, "describe", lambda self: {**describe(self), **next(said)})
+    describe = Recipe._describe_loaded
+    said = iter([{}, {}, {"model": "other"}])
+    monkeypatch.setattr(Recipe, "_describe_loaded", lambda self: describe(self) | next(said))
     with pytest.raises(ValueError, match="changed during the run: another model"):
         embed_collection(collection, begun, TINY, **OPTIONS)
     assert len(times_of_parts(begun)) == 4

@@ -1,6 +1,7 @@
 """Collections of several sources: ranges of rows, options and digests."""
 
 import os
+import socket
 
 import pytest
 from collection_files import rows_of, write_table, write_tar
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from skclip.inputs.collections.collection import Collection, open_collection
 from skclip.inputs.collections.rows import Rows
+from skclip.inputs.items import ImageUnreadableError, ItemsOnAccess
 
 
 class Letters:
@@ -120,3 +122,29 @@ def test_the_digest_is_that_of_earlier_versions(tmp_path, monkeypatch):
     assert (
         open_collection(["x.csv"], id_column="name").digest() == "83db42df4eba4d461b51d38b746470f3"
     )
+
+
+@pytest.mark.parametrize("suffix", ["tar", "csv", "tsv", "parquet"])
+def test_what_is_no_regular_file_is_not_read(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"pipe.{suffix}")
+    os.symlink("/dev/zero", tmp_path / f"zero.{suffix}")
+    for name in (f"pipe.{suffix}", f"zero.{suffix}"):
+        with pytest.raises(ValueError, match=rf"the input '.*{name}' is not a regular file; write"):
+            open_collection([tmp_path / name])
+    (tmp_path / "folder").mkdir()
+    os.symlink("nowhere", tmp_path / "folder" / "x.parquet")
+    with pytest.raises(ValueError, match=r"the input '.*x\.parquet' cannot be read: No such file"):
+        open_collection([tmp_path / "folder"])
+
+
+def test_an_image_that_is_no_regular_file_is_an_error_of_its_row(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    os.symlink("/dev/zero", tmp_path / "b.jpg")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "c.jpg"))
+    os.symlink("nowhere", tmp_path / "d.jpg")
+    items = ItemsOnAccess(rows_of(tmp_path).images)
+    problems = [*["is not a regular file"] * 3, "does not exist"]
+    for row, problem in enumerate(problems):
+        with pytest.raises(ImageUnreadableError, match=problem), items[row].open():
+            pass

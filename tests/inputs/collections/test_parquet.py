@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from collection_files import rows_of, write_table
 
+from skclip.inputs.collections import parquet as parquet_module
 from skclip.inputs.collections.collection import open_collection
 
 TYPES = [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
@@ -119,9 +120,65 @@ def test_rows_after_a_damaged_page_cannot_be_read(tmp_path):
     for row in (10, 100):
         assert images[row] == columns["image"][row]
     for row in (300, 399, 350):
-        with pytest.raises(OSError, match=r"."):
+        message = r"the column 'image' of '.*x\.parquet' cannot be read from row \d+ on: "
+        with pytest.raises(OSError, match=message):
             images[row]
     assert images[0] == columns["image"][0]
+
+
+def test_paths_after_a_damaged_page_cannot_be_read(tmp_path):
+    rng = np.random.default_rng(0)
+    columns = {"image": [rng.bytes(500).hex() for _ in range(400)]}
+    options = {"compression": "gzip", "use_dictionary": False}
+    table = write_table(tmp_path / "x.parquet", columns, **options)
+    content = bytearray(table.read_bytes())
+    content[100_000:100_400] = bytes(400)
+    table.write_bytes(content)
+    with pytest.raises(ValueError, match=r"the column 'image' of '.*x\.parquet' cannot be read"):
+        open_collection([table])
+
+
+BLANK = bytes(2**21)
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "message"),
+    [
+        ([BLANK], {}, "its cells have 20971.. bytes on average"),
+        ([BLANK, *[b"a"] * 100], {}, r"\d+ bytes become 20.* \(it could be a decompression bomb"),
+        ([BLANK] * 4, {"use_dictionary": True}, r"\d+ bytes become 20.* \(it could be"),
+    ],
+)
+def test_cells_that_are_too_large_are_not_read(tmp_path, cells, options, message, monkeypatch):
+    monkeypatch.setattr(parquet_module, "_LARGEST_CELL", 2**20)  # instead of 256 MiB
+    limits = {"compression": "zstd", "use_dictionary": False, "dictionary_pagesize_limit": 2**30}
+    columns = {"image": pa.array(cells, pa.binary())}
+    table = write_table(tmp_path / "x.parquet", columns, **{**limits, **options})
+    with pytest.raises(OSError, match=rf"'.*x\.parquet' cannot be read from row 0 on: {message}"):
+        rows_of(table).images[0]
+
+
+def test_large_cells_are_read_a_few_at_a_time(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = [rng.bytes(2**23) for _ in range(3)]
+    table = write_table(tmp_path / "x.parquet", {"image": cells}, use_dictionary=False)
+    reader = rows_of(table).images.reader
+    metadata = pq.read_metadata(table)
+    assert parquet_module._cells_per_batch(metadata, [0], "image") == 7
+    assert [reader.cell(row) for row in range(3)] == cells
+
+
+def test_more_rows_than_a_file_can_have(tmp_path, monkeypatch):
+    table = write_table(tmp_path / "x.parquet", {"image": [b"a", b"b"]})
+    monkeypatch.setattr(parquet_module, "_group_sizes", lambda metadata: [2**60])
+    with pytest.raises(
+        ValueError, match=rf"claims 2 rows, and {2**60} in its groups, in \d+ bytes"
+    ):
+        open_collection([table])
+    monkeypatch.undo()
+    monkeypatch.setattr(parquet_module, "_ROWS_PER_BYTE", 1e-6)
+    with pytest.raises(ValueError, match=r"'.*x\.parquet' cannot be read .* claims 2 rows"):
+        open_collection([table])
 
 
 def test_without_pyarrow(tmp_path, monkeypatch):

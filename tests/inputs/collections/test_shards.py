@@ -1,12 +1,17 @@
 """Webdataset shards."""
 
+import io
 import pickle
 import tarfile
 
 import pytest
 from collection_files import rows_of, write_tar
+from PIL import Image
 
+from skclip.encode.jpeg import decode_jpeg
 from skclip.inputs.collections.collection import open_collection
+from skclip.inputs.items import ImageUnreadableError, as_item
+from skclip.inputs.ranges import FileRange
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -102,3 +107,112 @@ def test_the_digest_changes_with_the_shard(tmp_path):
     before = open_collection([shard]).digest()
     write_tar(shard, [("1.jpg", b"a"), ("2.jpg", b"b")])
     assert open_collection([shard]).digest() != before
+
+
+def header(name, size, kind=tarfile.REGTYPE):
+    """Return the header of a member of any size, also of a negative one."""
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)
+    block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:]))
+    return bytes(block)
+
+
+def pax(record, kind=tarfile.XHDTYPE):
+    """Return a PAX header with one record, such as "17 size=123456789"."""
+    return header("pax", len(record) + 1, kind) + (record + b"\n").ljust(512, b"\0")
+
+
+MEMBER = header("1.jpg", 1) + b"a".ljust(512, b"\0")
+LONG_NAME = header("x", 6, b"L") + b"2.jpg".ljust(512, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (header("2.jpg", 2**62), f"member '2.jpg' claims {2**62} bytes, and the file has 2560"),
+        (header("2.jpg", 2**80), f"claims {2**80} bytes"),
+        (header("2.jpg", 2000), "claims 2000 bytes"),
+        (header("2.jpg", -512), "claims -512 bytes"),
+        (header("2.jpg", -1536), "claims -1536 bytes"),  # back to the first member
+        (pax(b"16 size=-100000") + MEMBER, "claims -100000 bytes"),
+        (pax(b"30 size=" + b"9" * 21) + MEMBER, "claims 99999"),
+        (pax(b"9" * 30 + b" a=b") + MEMBER, "."),
+        (pax(b"22 GNU.sparse.map=1,x") + MEMBER, "."),
+        (pax(b"6 a=b") * 2000 + MEMBER, "recursion"),
+        (pax(b"6 a=b", tarfile.XGLTYPE) * 2000 + MEMBER, "recursion"),
+        (LONG_NAME * 2000 + MEMBER, "recursion"),
+    ],
+)
+def test_headers_that_make_no_sense(tmp_path, content, message):
+    (tmp_path / "x.tar").write_bytes(MEMBER + content + bytes(1024))
+    with pytest.raises(ValueError, match=rf"the shard '.*x\.tar' cannot be read .*{message}"):
+        open_collection([tmp_path / "x.tar"])
+
+
+def write_with_hole(path, start, size):
+    """Write a file that begins with some bytes; the rest is a hole, without room on the disk."""
+    with open(path, "wb") as stream:
+        stream.write(start)
+        stream.truncate(size)
+
+
+@pytest.mark.parametrize("kind", [b"x", b"g", b"L", b"K"])
+def test_a_header_that_claims_gigabytes_is_not_read(tmp_path, kind):
+    write_with_hole(tmp_path / "x.tar", header("x", 6 << 30, kind), (6 << 30) + 4096)
+    with pytest.raises(ValueError, match=f"a header claims {6 << 30} bytes"):
+        open_collection([tmp_path / "x.tar"])
+
+
+def open_large_member(tmp_path, start):
+    write_with_hole(tmp_path / "x.tar", header("1.jpg", 6 << 30) + start, (6 << 30) + 4096)
+    (image,) = list(rows_of(tmp_path / "x.tar").images)
+    return as_item(pickle.loads(pickle.dumps(image)))
+
+
+def picture_file(kind):
+    stream = io.BytesIO()
+    Image.new("RGB", (30, 20), "red").save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"", r"the image of 6442450944 bytes at byte 512 of '.*x\.tar' is not an image"),
+        (picture_file("WEBP"), "which are too many for one image"),
+    ],
+    ids=["zeros", "webp"],
+)
+def test_a_member_of_gigabytes_is_not_read(tmp_path, start, message):
+    item = open_large_member(tmp_path, start)
+    with pytest.raises(ImageUnreadableError, match=message), item.open() as opened:
+        opened.rgb()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF"])
+def test_only_the_picture_of_a_member_of_gigabytes_is_read(tmp_path, kind):
+    item = open_large_member(tmp_path, picture_file(kind))
+    with item.open() as opened:
+        assert decode_jpeg(opened) is None
+        assert opened.rgb().size == (30, 20)
+
+
+def test_a_range_of_a_file_is_a_file(tmp_path):
+    (tmp_path / "x").write_bytes(b"0123456789")
+    with FileRange(str(tmp_path / "x"), 2, 5).open() as stream:
+        assert stream.read() == b"23456"
+        assert stream.read(1) == b""
+        assert stream.seek(-2, io.SEEK_END) == 3
+        assert stream.read(10) == b"56"
+        assert stream.seek(1) == 1
+        assert stream.read(2) == b"34"
+
+
+def test_the_content_of_a_range_is_that_of_its_bytes(tmp_path):
+    (tmp_path / "x").write_bytes(b"0123456789")
+    part = as_item(FileRange(str(tmp_path / "x"), 2, 5))
+    assert part.content() == as_item(b"23456").content()
+    (tmp_path / "x").unlink()
+    assert part.content() is None

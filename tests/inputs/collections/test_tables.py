@@ -39,6 +39,9 @@ def test_columns_by_name(tmp_path, encoding):
         (b"image\na\nb,c\n", {}, "row 1 of .* has more fields than the header"),
         (b"image\n\xff\n", {}, "must be encoded as UTF-8"),
         (b"image\n" + b"a" * 200_000, {}, "cannot be read as CSV: field larger"),
+        (b"image\n" + b"a" * 2**21, {}, "cannot be read as CSV: it has a line of at least 1048576"),
+        (b"," * 2**21, {}, "it has a line of at least"),
+        (b",".join(b"%d" % i for i in range(1000)), {}, "it has '0', .*, '19' and others"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path, text, options, message):
