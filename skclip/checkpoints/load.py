@@ -1,29 +1,29 @@
 """Load a model with its tokenizer and its preprocessing configuration."""
 
-from dataclasses import dataclass, replace
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from skclip.checkpoints import hub
-from skclip.checkpoints.formats import huggingface, open_clip, openai
-from skclip.checkpoints.messages import some
-from skclip.checkpoints.resolve import DEFAULT_MODEL, TEMPLATES, fingerprint, resolve, sha256
-from skclip.checkpoints.tensors import is_torchscript, read_tensors
-from skclip.checkpoints.tokenizer_files import (
-    OPENAI_VOCAB_SIZE,
-    VOCABULARY,
-    has_tokenizer,
-    read_json,
-    read_tokenizer,
+from skclip.checkpoints.companions import (
+    find_vocabulary,
+    join_names,
+    read_config,
+    read_templates,
 )
-from skclip.exceptions import CheckpointError
+from skclip.checkpoints.fingerprint import digest_files, fingerprint, is_openai_archive
+from skclip.checkpoints.formats import huggingface, open_clip, openai
+from skclip.checkpoints.lazy_tokenizer import LazyTokenizer
+from skclip.checkpoints.messages import some
+from skclip.checkpoints.resolve import DEFAULT_MODEL, resolve
+from skclip.checkpoints.tensors import read_tensors
+from skclip.exceptions import CheckpointError, ModelNotAvailableError
 from skclip.model.clip import CLIP
 from skclip.model.config import PreprocessConfig
-from skclip.model.tokenizer import Tokenizer
 
 KEY_LAYOUTS = (huggingface, open_clip, openai)
-CONFIG_LAYOUTS = (open_clip, huggingface)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Checkpoint:
     ----------
     model : CLIP
         In float32, on the CPU, ready for inference.
-    tokenizer : Tokenizer
+    lazy_tokenizer : LazyTokenizer
+        What `tokenizer` is built from.
     preprocess_config : PreprocessConfig
     source : str
         The name or absolute path it was loaded from.
@@ -45,18 +46,45 @@ class Checkpoint:
         Directory of the files.
     templates : tuple of str
         Prompt templates that the model was trained for; empty if the files name none.
+    digests : dict of str to str, or None
+        The sha256 of each file, if there are no tokenizer files.
     """
 
     model: CLIP
-    tokenizer: Tokenizer
+    lazy_tokenizer: LazyTokenizer
     preprocess_config: PreprocessConfig
     source: str
     fingerprint: str
     directory: Path
     templates: tuple[str, ...] = ()
+    digests: dict[str, str] | None = None
+
+    @property
+    def tokenizer(self):
+        """The `Tokenizer`, built at the first access."""
+        return self.lazy_tokenizer.get()
+
+    def former_fingerprint(self):
+        """Return the fingerprint that development versions gave the same files.
+
+        For a checkpoint without tokenizer files they hashed OpenAI's vocabulary, wherever they
+        found it. For others the fingerprint is what it was, and this is None.
+        """
+        if self.digests is None:
+            return None
+        try:
+            return fingerprint(self.digests, self.tokenizer)
+        except (ModelNotAvailableError, CheckpointError):
+            return None  # there is no vocabulary now
+
+    def __setstate__(self, state):
+        if "tokenizer" in state:  # pickled by a development version
+            tokenizer = state.pop("tokenizer")
+            state["lazy_tokenizer"] = LazyTokenizer.of(tokenizer, source=state["source"])
+        self.__dict__.update(state)
 
 
-def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
+def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False, copy=True):
     """Load a checkpoint.
 
     Parameters
@@ -66,6 +94,9 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
         archives, a name of `list_models`, or a hub id "org/name[@revision]".
     local_files_only : bool, default=False
         Use the hub's local cache only.
+    copy : bool, default=True
+        With False, weights may be views of the mapped file, which must not change while they are
+        used. This is for those who convert them at once.
 
     Returns
     -------
@@ -86,23 +117,40 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
     True
     """
     files = resolve(source, local_files_only=local_files_only)
+    hashing = ThreadPoolExecutor(1)
+    try:
+        weight_digests = hashing.submit(digest_files, files.weights)
+        return _load(files, weight_digests, local_files_only, copy)
+    finally:
+        hashing.shutdown(wait=False)
+
+
+def _load(files, weight_digests, local_files_only, copy):
     state = _read_state(files.weights)
-    archive = _openai_archive(files)
+    # all of OpenAI's archives are zip files; for others there is no need to wait for the digest
+    archive = zipfile.is_zipfile(files.weights[0]) and is_openai_archive(weight_digests.result())
     if archive:
         (config, preprocess_config), config_files = openai.infer_config(state), []
     else:
-        config, preprocess_config, config_files = _read_config(files)
-    tokenizer = _find_tokenizer(files, config.text, local_files_only)
-    config = replace(config, text=_pool_at_end_token(config.text, tokenizer, files))
-    templates, template_files = _read_templates(files.directory)
+        config, preprocess_config, config_files = read_config(files)
+    vocabulary = find_vocabulary(files.directory, config.text)
+    templates, template_files = read_templates(files.directory)
+    model = _build_model(config, state, files.weights, complete=not archive, copy=copy)
+    digests = digest_files([*config_files, *template_files]) | weight_digests.result()
     return Checkpoint(
-        model=_build_model(config, state, files.weights, complete=not archive),
-        tokenizer=tokenizer,
+        model=model,
+        lazy_tokenizer=LazyTokenizer(
+            vocabulary,
+            config.text.context_length,
+            source=files.source,
+            local_files_only=local_files_only,
+        ),
         preprocess_config=preprocess_config,
         source=files.source,
-        fingerprint=fingerprint([*files.weights, *config_files, *template_files], tokenizer),
+        fingerprint=fingerprint(digests, vocabulary),
         directory=files.directory,
         templates=templates,
+        digests=digests if vocabulary is None else None,
     )
 
 
@@ -167,62 +215,15 @@ def _read_state(paths):
         if layout.matches(state):
             return layout.convert(state)
     raise CheckpointError(
-        f"{_names(paths)} holds no CLIP with a text tower that skclip knows: its tensors are "
+        f"{join_names(paths)} holds no CLIP with a text tower that skclip knows: its tensors are "
         f"{some(state)}. Load a model with towers of another library with that library, and pass "
         "it as an object (skclip.OpenCLIPEncoder shows how)"
     )
 
 
-def _openai_archive(files):
-    """Return the name of OpenAI's archive, by its sha256; None for any other file."""
-    if len(files.weights) != 1 or not is_torchscript(files.weights[0]):
-        return None
-    return openai.ARCHIVES.get(sha256(files.weights[0]))
-
-
-def _read_config(files):
-    for layout in CONFIG_LAYOUTS:
-        if (files.directory / layout.CONFIG).is_file():
-            return layout.read_config(files.directory)
-    raise CheckpointError(
-        f"{_names(files.weights)} does not say which activation and which preprocessing it was "
-        "trained with, and a guess would silently give wrong embeddings. Put an "
-        f"{open_clip.CONFIG} (model_cfg with quick_gelu, preprocess_cfg with mean and std) or a "
-        f"{huggingface.CONFIG} with preprocessor_config.json beside it"
-    )
-
-
-def _find_tokenizer(files, text, local_files_only):
-    settings = {"vocab_size": text.vocab_size, "context_length": text.context_length}
-    directory = files.directory
-    if not has_tokenizer({entry.name for entry in directory.iterdir()}):
-        if text.vocab_size != OPENAI_VOCAB_SIZE:
-            raise CheckpointError(
-                f"{directory} has no tokenizer: put its vocab.json and merges.txt there"
-            )
-        # archives and many open_clip repositories leave out OpenAI's own vocabulary
-        directory = hub.fetch(
-            DEFAULT_MODEL, None, lambda names: VOCABULARY, local_files_only=local_files_only
-        )
-        return read_tokenizer(directory, names=VOCABULARY, **settings)
-    return read_tokenizer(directory, **settings)
-
-
-def _pool_at_end_token(text, tokenizer, files):
-    """Check that text is pooled at the tokenizer's end token, and set its id in the config."""
-    highest = max(tokenizer.vocab.values())
-    asked = highest if text.end_token_id == text.vocab_size - 1 else text.end_token_id
-    if asked != tokenizer.end_id:
-        raise CheckpointError(
-            f"{files.directory}: the configuration pools text at token {asked}, but the "
-            f"tokenizer's end token {tokenizer.end_token!r} is {tokenizer.end_id}"
-        )
-    return replace(text, end_token_id=tokenizer.end_id)
-
-
-def _build_model(config, state, paths, *, complete):
+def _build_model(config, state, paths, *, complete, copy):
     """Build the model from tensors, after checking the name and shape of each."""
-    where = _names(paths)
+    where = join_names(paths)
     with torch.device("meta"):
         model = CLIP(config)
     expected = model.state_dict()
@@ -244,24 +245,15 @@ def _build_model(config, state, paths, *, complete):
                 f"{where}: {key} has shape {tuple(found.shape)}, but the configuration asks for "
                 f"{tuple(value.shape)}"
             )
-        # a copy, because tensors read from safetensors are views of the mapped file
-        found = found.reshape(value.shape).to(value.dtype, copy=True).contiguous()
-        if not torch.isfinite(found).all():
+        # tensors read from safetensors are views of the mapped file
+        found = found.reshape(value.shape).to(value.dtype, copy=copy).contiguous()
+        if not _is_finite(found):
             raise CheckpointError(f"{where}: {key} holds values that are not finite")
         tensors[key] = found
     model.load_state_dict(tensors, assign=True)
     return model.eval()
 
 
-def _read_templates(directory):
-    path = directory / TEMPLATES
-    if not path.is_file():
-        return (), []
-    templates = read_json(path).get("templates")
-    if not isinstance(templates, list) or not all(isinstance(t, str) for t in templates):
-        raise CheckpointError(f"{path}: templates must be a list of str, got {templates!r}")
-    return tuple(templates), [path]
-
-
-def _names(paths):
-    return str(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+def _is_finite(tensor):
+    # reads the tensor once, where torch.isfinite makes several of its size
+    return not tensor.numel() or bool(torch.stack(torch.aminmax(tensor)).isfinite().all())

@@ -1,12 +1,9 @@
 """A bundled name, a path or a hub id -> the local files of a checkpoint."""
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from skclip.checkpoints import hub
 from skclip.checkpoints.formats import huggingface, open_clip
 from skclip.checkpoints.messages import some
 from skclip.checkpoints.tokenizer_files import NAMES as TOKENIZER_FILES
@@ -57,7 +54,6 @@ _SHORT_NAMES = {
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _ARCHIVE_SUFFIXES = (".pt", ".pth")
-_BLOCK_SIZE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -116,6 +112,8 @@ def resolve(source, *, local_files_only=False):
     """
     path = _local_path(source)
     if path is None:
+        from skclip.checkpoints import hub  # here, because its import takes half a second
+
         repo, revision = _hub_id(source)
         path = hub.fetch(repo, revision, _needed_names, local_files_only=local_files_only)
         return _collect(str(source), path, None)
@@ -146,36 +144,6 @@ def identify(source):
         files += [directory / name for name in COMPANIONS if (directory / name).is_file()]
     stats = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     return (str(path), *stats)
-
-
-def fingerprint(paths, tokenizer):
-    """Return the sha256 that identifies a model, as hexadecimal digits.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-        The files that were read; their names and contents enter the hash.
-    tokenizer : Tokenizer
-        Its vocabulary, merges and special tokens enter the hash, not its files, because the same
-        vocabulary is stored in several file formats.
-
-    Returns
-    -------
-    str
-    """
-    digest = hashlib.sha256()
-    for path in sorted(paths, key=lambda path: path.name):
-        digest.update(f"{path.name}:{sha256(path)}\n".encode())
-    vocab = sorted(tokenizer.vocab.items())
-    known = [vocab, tokenizer.merges, tokenizer.start_token, tokenizer.end_token]
-    digest.update(json.dumps(known).encode())
-    return digest.hexdigest()
-
-
-def sha256(path):
-    """Return the sha256 of one file, as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _local_path(source):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from skclip.model.layers import Transformer
+from skclip.model.layers import Transformer, draw_normal_
 
 
 class TextTransformer(nn.Module):
@@ -21,9 +21,9 @@ class TextTransformer(nn.Module):
         self.transformer = Transformer(config, causal=True)
         self.ln_final = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.text_projection = nn.Parameter(torch.empty(config.width, embed_dim))
-        nn.init.normal_(self.token_embedding.weight, std=0.02)
-        nn.init.normal_(self.positional_embedding, std=0.01)
-        nn.init.normal_(self.text_projection, std=config.width**-0.5)
+        draw_normal_(self.token_embedding.weight, std=0.02)
+        draw_normal_(self.positional_embedding, std=0.01)
+        draw_normal_(self.text_projection, std=config.width**-0.5)
 
     def forward(self, token_ids):
         """Return embeddings, (batch, embed_dim), of token ids, (batch, length)."""

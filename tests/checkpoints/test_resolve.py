@@ -12,9 +12,10 @@ import pytest
 import transformers
 
 from skclip.checkpoints import hub, resolve
+from skclip.checkpoints.fingerprint import digest_files, fingerprint
 from skclip.checkpoints.formats import openai
 from skclip.checkpoints.load import load_checkpoint
-from skclip.checkpoints.resolve import DEFAULT_MODEL, fingerprint, identify, list_models
+from skclip.checkpoints.resolve import DEFAULT_MODEL, identify, list_models
 from skclip.checkpoints.save import save_model
 from skclip.exceptions import CheckpointError, ModelNotAvailableError
 from skclip.model.tokenizer import Tokenizer
@@ -322,7 +323,7 @@ def test_fingerprint_known_answer(tmp_path):
     known = [vocab, [["a", "b</w>"]], "<|startoftext|>", "<|endoftext|>"]
     lines.append(json.dumps(known))
     expected = hashlib.sha256("".join(lines).encode()).hexdigest()
-    assert fingerprint([tmp_path / "b", tmp_path / "a"], tokenizer) == expected
+    assert fingerprint(digest_files([tmp_path / "b", tmp_path / "a"]), tokenizer) == expected
 
 
 def test_several_archives_are_ambiguous(saved, tmp_path):

@@ -7,20 +7,22 @@ import pytest
 import transformers
 from open_clip.tokenizer import SimpleTokenizer
 
-from skclip.checkpoints.tokenizer_files import OPENAI_MERGES, read_tokenizer, write_tokenizer
+from skclip.checkpoints.tokenizer_files import OPENAI_MERGES, read_vocabulary, write_tokenizer
 from skclip.exceptions import CheckpointError
+from skclip.model.tokenizer import Tokenizer
 
 PUBLISHED = Path(open_clip.__file__).parent / OPENAI_MERGES
 TEXT = "A photo of a caf\u00e9, isn't it? \U0001f600 10,000"
 
 
 def read(directory, tokenizer):
-    return read_tokenizer(directory, vocab_size=len(tokenizer.vocab), context_length=16)
+    return read_vocabulary(directory, vocab_size=len(tokenizer.vocab))
 
 
 def test_merges_as_openai_published_them(tmp_path):
     (tmp_path / OPENAI_MERGES).write_bytes(PUBLISHED.read_bytes())
-    tokenizer = read_tokenizer(tmp_path, vocab_size=49408, context_length=77)
+    vocabulary = read_vocabulary(tmp_path, vocab_size=49408)
+    tokenizer = Tokenizer(vocabulary.vocab, vocabulary.merges)
     reference = SimpleTokenizer()
     # open_clip spells the two special tokens in its own way
     assert list(tokenizer.vocab.items())[:-2] == list(reference.encoder.items())[:-2]
@@ -82,7 +84,7 @@ def test_special_tokens_of_another_spelling(tmp_path, tokenizer):
 def test_a_tokenizer_that_is_too_large_for_the_model(tmp_path, tokenizer):
     write_tokenizer(tmp_path, tokenizer)
     with pytest.raises(CheckpointError, match="belongs to another model"):
-        read_tokenizer(tmp_path, vocab_size=520, context_length=16)
+        read_vocabulary(tmp_path, vocab_size=520)
 
 
 def test_damaged_files(tmp_path, tokenizer):

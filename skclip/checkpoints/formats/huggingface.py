@@ -2,8 +2,6 @@
 
 import re
 
-import torch
-
 from skclip.checkpoints.tokenizer_files import read_json, write_json
 from skclip.exceptions import CheckpointError
 from skclip.model.config import CLIPConfig, PreprocessConfig, TextConfig, VisionConfig
@@ -87,6 +85,8 @@ def matches(names):
 
 def convert(state):
     """Rename tensors from Hugging Face's layout to the names of `skclip.model.clip.CLIP`."""
+    import torch  # here, because configurations are read without it
+
     converted, fused = {}, {}
     for key, value in state.items():
         block = _BLOCK.fullmatch(key)
