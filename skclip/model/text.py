@@ -16,7 +16,7 @@ class TextTransformer(nn.Module):
     def __init__(self, config, embed_dim):
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(config.vocab_size, config.width)
+        self.token_embedding = _embedding(config.vocab_size, config.width)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, config.width))
         self.transformer = Transformer(config, causal=True)
         self.ln_final = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
@@ -33,3 +33,11 @@ class TextTransformer(nn.Module):
         end = (token_ids == self.config.end_token_id).int().argmax(dim=1)
         pooled = x[torch.arange(len(x), device=x.device), end]
         return self.ln_final(pooled) @ self.text_projection
+
+
+def _embedding(n_tokens, width):
+    weight = torch.empty(n_tokens, width)
+    # as in `draw_normal_`: the constructor would draw random numbers
+    if weight.is_meta:
+        return nn.Embedding.from_pretrained(weight, freeze=False)
+    return nn.Embedding(n_tokens, width)

@@ -7,9 +7,9 @@ import open_clip
 import pytest
 import torch
 
+from skclip.checkpoints.fingerprint import digest_files
 from skclip.checkpoints.formats import openai
 from skclip.checkpoints.load import load_checkpoint
-from skclip.checkpoints.fingerprint import digest_files
 from skclip.checkpoints.tokenizer_files import write_tokenizer
 from skclip.exceptions import CheckpointError
 from skclip.model.clip import CLIP
