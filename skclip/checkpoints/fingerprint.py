@@ -7,6 +7,7 @@ from skclip.checkpoints.companions import find_vocabulary, read_config, read_tem
 from skclip.checkpoints.formats import openai
 from skclip.checkpoints.resolve import DEFAULT_MODEL, resolve
 from skclip.checkpoints.tokenizer_files import OPENAI_VOCAB_SIZE, read_vocabulary
+from skclip.exceptions import CheckpointError
 
 # Enters the hash of a model without tokenizer files, in place of its vocabulary. It must stay: the
 # fingerprint may not change when OpenAI's vocabulary, which such a model uses, is found later.
@@ -83,6 +84,8 @@ def digest_files(paths):
     """Return the sha256 of each file, as a dict of its name to hexadecimal digits."""
     digests = {}
     for path in paths:
+        if not path.is_file():  # to open a pipe could wait forever
+            raise CheckpointError(f"{path} must be a file")
         with open(path, "rb") as file:
             digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests

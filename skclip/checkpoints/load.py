@@ -117,16 +117,17 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False, copy=True):
     True
     """
     files = resolve(source, local_files_only=local_files_only)
+    state = _read_state(files.weights)
+    # the weights are hashed while the model is built
     hashing = ThreadPoolExecutor(1)
     try:
         weight_digests = hashing.submit(digest_files, files.weights)
-        return _load(files, weight_digests, local_files_only, copy)
+        return _assemble(files, state, weight_digests, local_files_only, copy)
     finally:
         hashing.shutdown(wait=False)
 
 
-def _load(files, weight_digests, local_files_only, copy):
-    state = _read_state(files.weights)
+def _assemble(files, state, weight_digests, local_files_only, copy):
     # all of OpenAI's archives are zip files; for others there is no need to wait for the digest
     archive = zipfile.is_zipfile(files.weights[0]) and is_openai_archive(weight_digests.result())
     if archive:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -152,6 +153,8 @@ def test_the_former_fingerprint_of_a_model_without_tokenizer_files_is_accepted(
     check_fingerprint(encoder, former)
     with pytest.raises(CheckpointError, match="not the one this was fitted with"):
         check_fingerprint(encoder, "0" * 64)
+    with pytest.raises(CheckpointError, match="not the one this was fitted with"):
+        check_fingerprint(load_encoder(whole), None)
     assert load_encoder(whole).former_fingerprint() is None
 
 
@@ -180,3 +183,10 @@ def test_pickles_of_checkpoints(bare, nowhere, tokenizer):
 def test_lazy_form_of_a_tokenizer(tokenizer):
     again = pickle.loads(pickle.dumps(LazyTokenizer.of(tokenizer, source="a"))).get()
     assert again.encode_batch(["the cat"]) == tokenizer.encode_batch(["the cat"])
+
+
+def test_weights_that_are_a_pipe_are_not_waited_for(bare):
+    (bare / "model.safetensors").unlink()
+    os.mkfifo(bare / "model.safetensors")
+    with pytest.raises(CheckpointError, match="model.safetensors must be a file"):
+        checkpoint_fingerprint(bare)
