@@ -117,17 +117,18 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False, copy=True):
     True
     """
     files = resolve(source, local_files_only=local_files_only)
-    state = _read_state(files.weights)
+    stored = _read_files(files.weights)
     # the weights are hashed while the model is built
     hashing = ThreadPoolExecutor(1)
     try:
         weight_digests = hashing.submit(digest_files, files.weights)
-        return _assemble(files, state, weight_digests, local_files_only, copy)
+        return _assemble(files, stored, weight_digests, local_files_only, copy)
     finally:
         hashing.shutdown(wait=False)
 
 
-def _assemble(files, state, weight_digests, local_files_only, copy):
+def _assemble(files, stored, weight_digests, local_files_only, copy):
+    state = _convert(stored, files.weights)
     # all of OpenAI's archives are zip files; for others there is no need to wait for the digest
     archive = zipfile.is_zipfile(files.weights[0]) and is_openai_archive(weight_digests.result())
     if archive:
@@ -208,10 +209,15 @@ def load_model(model=DEFAULT_MODEL, *, local_files_only=False):
     return checkpoint.model, checkpoint.tokenizer, checkpoint.preprocess_config
 
 
-def _read_state(paths):
-    state = {}
+def _read_files(paths):
+    stored = {}
     for path in paths:
-        state.update(read_tensors(path))
+        stored.update(read_tensors(path))
+    return stored
+
+
+def _convert(state, paths):
+    """Give the tensors skclip's names."""
     for layout in KEY_LAYOUTS:
         if layout.matches(state):
             return layout.convert(state)

@@ -53,8 +53,8 @@ class CLIPEncoder(Encoder):
         Both as in `load_encoder`.
     reload_from : tuple or None, default=None
         The source of the checkpoint, then the arguments device, dtype, preprocess and compile of
-        `load_encoder`. A pickle contains these, and loads the model again. With None it contains
-        the weights.
+        `load_encoder`. A pickle contains these, and loads the model again; the checkpoint's model
+        is used up. With None a pickle contains the weights.
 
     Attributes
     ----------
@@ -89,6 +89,8 @@ class CLIPEncoder(Encoder):
         self.logit_scale = float(model.logit_scale.detach().double().exp())
         weight_format = WeightFormat(device, dtype, pack=not compile)
         self._images = image_tower_for_inference(model.visual, weight_format)
+        if reload_from is not None:
+            del model.visual  # so that its memory is free for the other tower
         self._pool = self._images.pool
         if compile:
             self._pool = torch.compile(self._pool, dynamic=False)
