@@ -1,45 +1,29 @@
 """Load a model with its tokenizer and its preprocessing configuration."""
 
-import os
-from dataclasses import dataclass, replace
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from skclip._messages import some
-from skclip.checkpoints import hub
-from skclip.checkpoints.formats import huggingface, open_clip, openai
-from skclip.checkpoints.json_files import REQUIRED, read_fields, read_json
-from skclip.checkpoints.resolve import DEFAULT_MODEL, TEMPLATES, fingerprint, resolve, sha256
-from skclip.checkpoints.tensors import COUNT_DTYPES, WEIGHT_DTYPES, read_tensors
-from skclip.checkpoints.tokenizer_files import (
-    OPENAI_VOCAB_SIZE,
-    VOCABULARY,
-    has_tokenizer,
-    read_tokenizer,
+from skclip.checkpoints.companions import (
+    find_vocabulary,
+    join_names,
+    read_config,
+    read_templates,
 )
-from skclip.checkpoints.torch_files import is_torchscript
-from skclip.exceptions import CheckpointError
+from skclip.checkpoints.fingerprint import digest_files, fingerprint, is_openai_archive
+from skclip.checkpoints.formats import huggingface, open_clip, openai
+from skclip.checkpoints.lazy_tokenizer import LazyTokenizer
+from skclip.checkpoints.resolve import DEFAULT_MODEL, resolve
+from skclip.checkpoints.tensors import COUNT_DTYPES, WEIGHT_DTYPES, read_tensors
+from skclip.exceptions import CheckpointError, ModelNotAvailableError
 from skclip.model.clip import CLIP
 from skclip.model.config import PreprocessConfig
-from skclip.model.fields import TEXT, Kind
-from skclip.model.tokenizer import Tokenizer
 
 KEY_LAYOUTS = (huggingface, open_clip, openai)
-CONFIG_LAYOUTS = (open_clip, huggingface)
-# the field of prompt_templates.json
-TEMPLATE_FIELDS = {
-    "templates": (
-        Kind(
-            "a list of str, each with one '{}' for the name",
-            lambda value: (
-                isinstance(value, list)
-                and all(TEXT.accepts(item) and item.count("{}") == 1 for item in value)
-            ),
-        ),
-        REQUIRED,
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -50,7 +34,8 @@ class Checkpoint:
     ----------
     model : CLIP
         In float32, on the CPU, ready for inference.
-    tokenizer : Tokenizer
+    lazy_tokenizer : LazyTokenizer
+        What `tokenizer` is built from.
     preprocess_config : PreprocessConfig
     source : str
         The name or absolute path it was loaded from.
@@ -61,18 +46,45 @@ class Checkpoint:
         Directory of the files.
     templates : tuple of str
         Prompt templates that the model was trained for; empty if the files name none.
+    digests : dict of str to str, or None
+        The sha256 of each file, if there are no tokenizer files.
     """
 
     model: CLIP
-    tokenizer: Tokenizer
+    lazy_tokenizer: LazyTokenizer
     preprocess_config: PreprocessConfig
     source: str
     fingerprint: str
     directory: Path
     templates: tuple[str, ...] = ()
+    digests: dict[str, str] | None = None
+
+    @property
+    def tokenizer(self):
+        """The `Tokenizer`, built at the first access."""
+        return self.lazy_tokenizer.get()
+
+    def former_fingerprint(self):
+        """Return the fingerprint that development versions gave the same files.
+
+        For a checkpoint without tokenizer files they hashed OpenAI's vocabulary, wherever they
+        found it. For others the fingerprint is what it was, and this is None.
+        """
+        if self.digests is None:
+            return None
+        try:
+            return fingerprint(self.digests, self.tokenizer)
+        except (ModelNotAvailableError, CheckpointError):
+            return None  # there is no vocabulary now
+
+    def __setstate__(self, state):
+        if "tokenizer" in state:  # pickled by a development version
+            tokenizer = state.pop("tokenizer")
+            state["lazy_tokenizer"] = LazyTokenizer.of(tokenizer, source=state["source"])
+        self.__dict__.update(state)
 
 
-def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
+def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False, copy=True):
     """Load a checkpoint.
 
     Parameters
@@ -82,6 +94,9 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
         archives, a name of `list_models`, or a hub id "org/name[@revision]".
     local_files_only : bool, default=False
         Use the hub's local cache only.
+    copy : bool, default=True
+        With False, weights may be views of the mapped file, which must not change while they are
+        used. This is for those who convert them at once.
 
     Returns
     -------
@@ -102,46 +117,43 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False):
     True
     """
     files = resolve(source, local_files_only=local_files_only)
-    state = _read_state(files.weights)
-    archive = _openai_archive(files)
+    stored = _read_files(files.weights)
+    # the weights are hashed while the model is built
+    hashing = ThreadPoolExecutor(1)
+    try:
+        weight_digests = hashing.submit(digest_files, files.weights)
+        return _assemble(files, stored, weight_digests, local_files_only, copy)
+    finally:
+        hashing.shutdown(wait=False)
+
+
+def _assemble(files, stored, weight_digests, local_files_only, copy):
+    state = _convert(stored, files.weights)
+    # all of OpenAI's archives are zip files; for others there is no need to wait for the digest
+    archive = zipfile.is_zipfile(files.weights[0]) and is_openai_archive(weight_digests.result())
     if archive:
         (config, preprocess_config), config_files = openai.infer_config(state), []
     else:
-        config, preprocess_config, config_files = _read_config(files)
-    tokenizer = _find_tokenizer(files, config.text, local_files_only)
-    config = replace(config, text=_pool_at_end_token(config.text, tokenizer, files))
+        config, preprocess_config, config_files = read_config(files)
+    vocabulary = find_vocabulary(files.directory, config.text)
     templates, template_files = read_templates(files.directory)
+    model = _build_model(config, state, files.weights, complete=not archive, copy=copy)
+    digests = digest_files([*config_files, *template_files]) | weight_digests.result()
     return Checkpoint(
-        model=_build_model(config, state, files.weights, complete=not archive),
-        tokenizer=tokenizer,
+        model=model,
+        lazy_tokenizer=LazyTokenizer(
+            vocabulary,
+            config.text.context_length,
+            source=files.source,
+            local_files_only=local_files_only,
+        ),
         preprocess_config=preprocess_config,
         source=files.source,
-        fingerprint=fingerprint([*files.weights, *config_files, *template_files], tokenizer),
+        fingerprint=fingerprint(digests, vocabulary),
         directory=files.directory,
         templates=templates,
+        digests=digests if vocabulary is None else None,
     )
-
-
-def checkpoint_fingerprint(source=DEFAULT_MODEL, *, local_files_only=False):
-    """Return the fingerprint of a checkpoint, without building its model.
-
-    Parameters
-    ----------
-    source, local_files_only
-        As for `load_checkpoint`.
-
-    Returns
-    -------
-    fingerprint : str
-        As `Checkpoint` has it.
-    """
-    files = resolve(source, local_files_only=local_files_only)
-    if _openai_archive(files):
-        return load_checkpoint(source, local_files_only=local_files_only).fingerprint
-    config, _, config_files = _read_config(files)
-    tokenizer = _find_tokenizer(files, config.text, local_files_only)
-    template_files = read_templates(files.directory)[1]
-    return fingerprint([*files.weights, *config_files, *template_files], tokenizer)
 
 
 def load_model(model=DEFAULT_MODEL, *, local_files_only=False):
@@ -197,77 +209,34 @@ def load_model(model=DEFAULT_MODEL, *, local_files_only=False):
     return checkpoint.model, checkpoint.tokenizer, checkpoint.preprocess_config
 
 
-def _read_state(paths):
-    state = {}
+def _read_files(paths):
+    stored = {}
     for path in paths:
         tensors = read_tensors(path)
-        if twice := tensors.keys() & state.keys():
+        if twice := tensors.keys() & stored.keys():
             raise CheckpointError(f"{path} holds tensors of another shard again: {some(twice)}")
-        state |= tensors
+        stored |= tensors
+    return stored
+
+
+def _convert(state, paths):
+    """Give the tensors skclip's names."""
     for layout in KEY_LAYOUTS:
         if layout.matches(state):
             try:
                 return layout.convert(state)
             except CheckpointError as error:
-                raise CheckpointError(f"{_names(paths)}: {error}") from error
+                raise CheckpointError(f"{join_names(paths)}: {error}") from error
     raise CheckpointError(
-        f"{_names(paths)} holds no CLIP with a text tower that skclip knows: its tensors are "
+        f"{join_names(paths)} holds no CLIP with a text tower that skclip knows: its tensors are "
         f"{some(state)}. Load a model with towers of another library with that library, and pass "
         "it as an object (skclip.OpenCLIPEncoder shows how)"
     )
 
 
-def _openai_archive(files):
-    """Return the name of OpenAI's archive, by its sha256; None for any other file."""
-    if len(files.weights) != 1 or not is_torchscript(files.weights[0]):
-        return None
-    return openai.ARCHIVES.get(sha256(files.weights[0]))
-
-
-def _read_config(files):
-    for layout in CONFIG_LAYOUTS:
-        # also a link that leads nowhere is there, so that the message names it
-        if os.path.lexists(files.directory / layout.CONFIG):
-            return layout.read_config(files.directory)
-    raise CheckpointError(
-        f"{_names(files.weights)} does not say which activation and which preprocessing it was "
-        "trained with, and a guess would silently give wrong embeddings. Put an "
-        f"{open_clip.CONFIG} (model_cfg with quick_gelu, preprocess_cfg with mean and std) or a "
-        f"{huggingface.CONFIG} with preprocessor_config.json beside it"
-    )
-
-
-def _find_tokenizer(files, text, local_files_only):
-    settings = {"vocab_size": text.vocab_size, "context_length": text.context_length}
-    directory = files.directory
-    if not has_tokenizer({entry.name for entry in directory.iterdir()}):
-        if text.vocab_size != OPENAI_VOCAB_SIZE:
-            raise CheckpointError(
-                f"{directory} has no tokenizer: put its vocab.json and merges.txt there"
-            )
-        # archives and many open_clip repositories leave out OpenAI's own vocabulary
-        directory = hub.fetch(
-            DEFAULT_MODEL, None, lambda names: VOCABULARY, local_files_only=local_files_only
-        )
-        return read_tokenizer(directory, names=VOCABULARY, **settings)
-    return read_tokenizer(directory, **settings)
-
-
-def _pool_at_end_token(text, tokenizer, files):
-    """Check that text is pooled at the tokenizer's end token, and set its id in the config."""
-    highest = max(tokenizer.vocab.values())
-    asked = highest if text.end_token_id == text.vocab_size - 1 else text.end_token_id
-    if asked != tokenizer.end_id:
-        raise CheckpointError(
-            f"{files.directory}: the configuration pools text at token {asked}, but the "
-            f"tokenizer's end token {tokenizer.end_token!r} is {tokenizer.end_id}"
-        )
-    return replace(text, end_token_id=tokenizer.end_id)
-
-
-def _build_model(config, state, paths, *, complete):
+def _build_model(config, state, paths, *, complete, copy):
     """Build the model from tensors, after checking the name and shape of each."""
-    where = _names(paths)
+    where = join_names(paths)
     # before the model is built, which takes as long as the configuration asks for
     _check_layers(config, state, where)
     with torch.device("meta"):
@@ -297,9 +266,9 @@ def _build_model(config, state, paths, *, complete):
                 f"{where}: {key} is stored as {_dtype(found.dtype)}; it must be one of "
                 f"{', '.join(map(_dtype, allowed))}"
             )
-        # a copy, because tensors read from safetensors are views of the mapped file
-        found = found.reshape(value.shape).to(value.dtype, copy=True).contiguous()
-        if not torch.isfinite(found).all():
+        # tensors read from safetensors are views of the mapped file
+        found = found.reshape(value.shape).to(value.dtype, copy=copy).contiguous()
+        if not _is_finite(found):
             raise CheckpointError(f"{where}: {key} holds values that are not finite")
         tensors[key] = found
     model.load_state_dict(tensors, assign=True)
@@ -320,16 +289,11 @@ def _check_layers(config, state, where):
             )
 
 
-def read_templates(directory):
-    """Return the prompt templates of a directory, and the files that were read."""
-    path = directory / TEMPLATES
-    if not os.path.lexists(path):
-        return (), []
-    return tuple(read_fields(read_json(path), TEMPLATE_FIELDS, path)["templates"]), [path]
-
-
-def _names(paths):
-    return str(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+def _is_finite(tensor):
+    if not tensor.is_floating_point():
+        return True
+    # a norm is a tenth of the work; that of large finite numbers may overflow
+    return bool(torch.linalg.vector_norm(tensor).isfinite() or torch.isfinite(tensor).all())
 
 
 def _dtype(dtype):

@@ -1,14 +1,11 @@
 """A bundled name, a path or a hub id -> the local files of a checkpoint."""
 
-import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from skclip._messages import shorten, some
-from skclip.checkpoints import hub
 from skclip.checkpoints.files import regular_file
 from skclip.checkpoints.formats import huggingface, open_clip
 from skclip.checkpoints.models import MODELS, canonical_name, suggest
@@ -96,36 +93,6 @@ def identify(source):
     return (str(path), *stats)
 
 
-def fingerprint(paths, tokenizer):
-    """Return the sha256 that identifies a model, as hexadecimal digits.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-        The files that were read; their names and contents enter the hash.
-    tokenizer : Tokenizer
-        Its vocabulary, merges and special tokens enter the hash, not its files, because the same
-        vocabulary is stored in several file formats.
-
-    Returns
-    -------
-    str
-    """
-    digest = hashlib.sha256()
-    for path in sorted(paths, key=lambda path: path.name):
-        digest.update(f"{path.name}:{sha256(path)}\n".encode())
-    vocab = sorted(tokenizer.vocab.items())
-    known = [vocab, tokenizer.merges, tokenizer.start_token, tokenizer.end_token]
-    digest.update(json.dumps(known).encode())
-    return digest.hexdigest()
-
-
-def sha256(path):
-    """Return the sha256 of one file, as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _local_path(source):
     if not isinstance(source, (str, Path)):
         raise TypeError(
@@ -157,6 +124,8 @@ def _hub_id(source):
 
 
 def _fetch(source, local_files_only):
+    from skclip.checkpoints import hub  # here, because its import takes half a second
+
     repo, revision = _hub_id(source)
     try:
         return hub.fetch(repo, revision, _needed_names, local_files_only=local_files_only)

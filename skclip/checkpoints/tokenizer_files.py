@@ -1,11 +1,13 @@
 """Tokenizer files: vocab.json with merges.txt, tokenizer.json, or OpenAI's merges."""
 
 import gzip
+import zlib
 
-from skclip.checkpoints.json_files import read_fields, read_json, write_json
+from skclip.checkpoints.files import regular_file
+from skclip.checkpoints.json_files import LARGEST, read_fields, read_json, write_json
 from skclip.exceptions import CheckpointError
 from skclip.model.fields import TEXT, Kind
-from skclip.model.tokenizer import END_OF_WORD, END_TOKEN, START_TOKEN, Tokenizer
+from skclip.model.vocabulary import END_OF_WORD, END_TOKEN, START_TOKEN, Vocabulary
 
 OPENAI_MERGES = "bpe_simple_vocab_16e6.txt.gz"
 OPENAI_VOCAB_SIZE = 49408
@@ -27,6 +29,7 @@ CONFIG_FIELDS = {"bos_token": (_TOKEN, None), "eos_token": (_TOKEN, None)}
 
 _N_BYTE_SYMBOLS = 512
 _N_SPECIAL = 2
+_TOO_LARGE = f"more than the {LARGEST:,} that a tokenizer can have"
 
 
 def has_tokenizer(names):
@@ -34,48 +37,53 @@ def has_tokenizer(names):
     return set(VOCABULARY) <= set(names) or bool({"tokenizer.json", OPENAI_MERGES} & set(names))
 
 
-def read_tokenizer(directory, *, vocab_size, context_length, names=NAMES):
-    """Read the tokenizer of a directory.
+def read_vocabulary(directory, *, vocab_size, names=NAMES):
+    """Read the vocabulary of a directory.
 
     Parameters
     ----------
     directory : Path
     vocab_size : int
         Size of the model's vocabulary.
-    context_length : int
     names : collection of str, default=NAMES
         The files that may be read.
 
     Returns
     -------
-    Tokenizer
+    Vocabulary or None
+        None if the directory has no tokenizer.
 
     Raises
     ------
     CheckpointError
-        If the tokenizer is of another kind, damaged, or does not fit the model.
+        If the tokenizer is of another kind, damaged or incomplete, or does not fit the model.
     """
-    names = {name for name in names if (directory / name).is_file()}
-    settings = {"context_length": context_length, **_special_tokens(directory, names)}
+    # also a link that leads nowhere is there, so that the message names it
+    names = set(names) & {entry.name for entry in directory.iterdir()}
+    if not has_tokenizer(names):
+        for name, other in (VOCABULARY, VOCABULARY[::-1]):
+            if name in names:
+                raise CheckpointError(
+                    f"{directory} has {name}, but no {other}: put its vocab.json and merges.txt "
+                    "there"
+                )
+        return None
     try:
         path, vocab, merges = _read_vocabulary(directory, names, vocab_size)
-        tokenizer = Tokenizer(vocab, merges, **settings)
+        vocabulary = Vocabulary(vocab, merges, *_special_tokens(directory, names))
     except CheckpointError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, EOFError, gzip.BadGzipFile) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"the tokenizer in {directory} is damaged, or not of CLIP's kind: {error}"
         ) from error
-    unknown = [pair for pair in merges if "".join(pair) not in tokenizer.vocab]
-    if unknown:
-        raise CheckpointError(f"{path} lacks the symbol of the merge {' '.join(unknown[0])!r}")
-    largest = max(tokenizer.vocab.values())
-    if largest >= vocab_size:
+    highest = max(vocabulary.vocab.values())
+    if highest >= vocab_size:
         raise CheckpointError(
-            f"{path} has token ids up to {largest}, but the model's vocabulary ends at "
+            f"{path} has token ids up to {highest}, but the model's vocabulary ends at "
             f"{vocab_size - 1}: the tokenizer belongs to another model"
         )
-    return tokenizer
+    return vocabulary
 
 
 def write_tokenizer(directory, tokenizer):
@@ -98,54 +106,95 @@ def write_tokenizer(directory, tokenizer):
 
 
 def _read_vocabulary(directory, names, vocab_size):
-    path = directory / "vocab.json"
     if names.issuperset(VOCABULARY):
-        lines = (directory / "merges.txt").read_text(encoding="utf-8").split("\n")
-        return path, read_json(path), _parse_merges(lines, directory / "merges.txt")
+        path, merges_path = directory / "vocab.json", directory / "merges.txt"
+        merges = _parse_merges(_read_lines(merges_path), merges_path, vocab_size)
+        return path, read_json(path), merges
     path = directory / "tokenizer.json"
     if path.name in names:
         return path, *_parse_tokenizer_json(read_json(path), path)
     path = directory / OPENAI_MERGES
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        lines = file.read().split("\n")
+    merges = read_openai_merges(path, vocab_size)
+    return path, Vocabulary.from_merges(merges).vocab, merges
+
+
+def read_openai_merges(path, vocab_size):
+    """Read the merges of OpenAI's own file that a vocabulary of this size needs."""
+    n_merges = vocab_size - _N_BYTE_SYMBOLS - _N_SPECIAL
     # the file starts with a header and has more merges than the vocabulary
-    merges = _parse_merges(lines[1 : vocab_size - _N_BYTE_SYMBOLS - _N_SPECIAL + 1], path)
-    return path, Tokenizer.from_merges(merges).vocab, merges
+    merges = _parse_merges(_read_lines(path)[1 : max(n_merges, 0) + 1], path, vocab_size)
+    if len(merges) != n_merges:
+        raise CheckpointError(
+            f"{path} has {len(merges)} merges, but the model's vocabulary of {vocab_size} tokens "
+            f"needs {n_merges}: it is cut off, or belongs to another model"
+        )
+    return merges
+
+
+def _read_lines(path):
+    if (size := regular_file(path)) > LARGEST:
+        raise CheckpointError(f"{path} has {size:,} bytes, {_TOO_LARGE}")
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise CheckpointError(f"{path} unpacks to {_TOO_LARGE}")
+        return content.decode("utf-8").split("\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
 def _special_tokens(directory, names):
     path = directory / "tokenizer_config.json"
     config = read_fields(read_json(path) if path.name in names else {}, CONFIG_FIELDS, path)
-    return {
-        "start_token": config["bos_token"] or START_TOKEN,
-        "end_token": config["eos_token"] or END_TOKEN,
-    }
+    return config["bos_token"] or START_TOKEN, config["eos_token"] or END_TOKEN
 
 
-def _parse_merges(lines, path):
+def _parse_merges(lines, path, vocab_size):
     merges = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#version"):
             continue
         pair = tuple(line.split())
         if len(pair) != 2:
-            raise CheckpointError(f"{path}, line {number}: a merge has two symbols, got {line!r}")
+            raise CheckpointError(
+                f"{path}, line {number}: a merge has two symbols, got {line[:80]!r}"
+            )
         merges.append(pair)
+        if len(merges) > vocab_size:
+            raise CheckpointError(
+                f"{path} has more merges than the model's {vocab_size} tokens: the tokenizer "
+                "belongs to another model"
+            )
     return merges
 
 
 def _parse_tokenizer_json(content, path):
-    model = content.get("model") or {}
+    model = _field(content, "model", dict, path)
     kind = model.get("type")
     if kind != "BPE" or model.get("end_of_word_suffix") != END_OF_WORD:
         if kind == "BPE":
             kind = "BPE without CLIP's end-of-word suffix </w>, as of GPT-2 or RoBERTa"
         raise CheckpointError(
-            f"{path} is a tokenizer of another kind ({kind}); skclip reads only CLIP's byte-level "
-            "BPE. Pass the model as an object with encode_images and encode_texts instead"
+            f"{path} is a tokenizer of another kind ({str(kind)[:80]}); skclip reads only CLIP's "
+            "byte-level BPE. Pass the model as an object with encode_images and encode_texts "
+            "instead"
         )
-    vocab = dict(model["vocab"])
+    vocab = dict(_field(model, "vocab", dict, path))
     for token in content.get("added_tokens") or []:
-        vocab.setdefault(token["content"], token["id"])
-    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
-    return vocab, [tuple(pair) for pair in pairs]
+        symbol = _field(token, "content", str, path)
+        i = vocab.setdefault(symbol, token.get("id"))
+        if i != token.get("id"):
+            raise CheckpointError(f"{path} gives two ids to {symbol[:80]!r}")
+    pairs = _field(model, "merges", list, path)
+    # older files spell a merge as one string
+    return vocab, [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in pairs]
+
+
+def _field(content, name, kind, path):
+    value = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(value, kind):
+        raise CheckpointError(
+            f"{path}: {name} must be a {kind.__name__}, got a {type(value).__name__}"
+        )
+    return value

@@ -152,14 +152,6 @@ class TorchFile:
         return torch.frombuffer(self.read_storage(storage), dtype=storage.dtype)
 
 
-def is_torchscript(path):
-    """Whether a file is a TorchScript archive: a zip file with code and constants."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with open(path, "rb") as file:
-        return any(name.endswith("/constants.pkl") for name in _open_zip(file).namelist())
-
-
 def open_torch_file(file, size):
     """Read the description of what a file holds.
 

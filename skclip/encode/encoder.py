@@ -60,8 +60,8 @@ class CLIPEncoder(Encoder):
         Both as in `load_encoder`.
     reload_from : tuple or None, default=None
         The source of the checkpoint, then the arguments device, dtype, preprocess and compile of
-        `load_encoder`. A pickle contains these, and loads the model again. With None it contains
-        the weights.
+        `load_encoder`. A pickle contains these, and loads the model again; the checkpoint's model
+        is used up. With None a pickle contains the weights.
 
     Attributes
     ----------
@@ -79,6 +79,7 @@ class CLIPEncoder(Encoder):
     templates : tuple of str
         The prompt templates that come with the model.
     tokenizer : Tokenizer
+        Built at the first access.
     preprocess_config : PreprocessConfig
     device : torch.device
     images_per_batch, tokens_per_batch : int
@@ -95,6 +96,8 @@ class CLIPEncoder(Encoder):
         self.logit_scale = float(model.logit_scale.detach().double().exp())
         weight_format = WeightFormat(device, dtype, pack=not compile)
         self._images = image_tower_for_inference(model.visual, weight_format)
+        if reload_from is not None:
+            del model.visual  # so that its memory is free for the other tower
         self._pool = self._images.pool
         if compile:
             self._pool = torch.compile(self._pool, dynamic=False)
@@ -106,7 +109,6 @@ class CLIPEncoder(Encoder):
         self._compile = compile
         self._reload_from = reload_from
         self.device = device
-        self.tokenizer = checkpoint.tokenizer
         self.preprocess_config = checkpoint.preprocess_config
         # in place of the method of `Encoder`, so that reading threads go straight to `read_pixels`
         self.prepare_image = partial(
@@ -123,6 +125,15 @@ class CLIPEncoder(Encoder):
         self.tokens_per_batch = 1024 if on_cpu else 16384
         # on CUDA one thread feeds the device while the other one waits for it
         self.n_threads = -1 if on_cpu else 2
+
+    @property
+    def tokenizer(self):
+        """The `Tokenizer`, built at the first access: images need none."""
+        return self._checkpoint.tokenizer
+
+    def former_fingerprint(self):
+        """Return the fingerprint that development versions gave this model, or None."""
+        return self._checkpoint.former_fingerprint()
 
     def encode_images(self, images):
         """Embed one batch of RGB pictures.
@@ -311,7 +322,8 @@ def load_encoder(
             if key in _loaded:
                 _loaded.move_to_end(key)
                 return _loaded[key]
-        checkpoint = load_checkpoint(model)
+        # the towers for inference copy the weights
+        checkpoint = load_checkpoint(model, copy=False)
         encoder = CLIPEncoder(
             checkpoint,
             device=device,

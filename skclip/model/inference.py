@@ -10,6 +10,7 @@ They give the results of the towers they are made from, up to rounding. They are
 - batch norms are folded into the convolutions before them.
 """
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -45,8 +46,8 @@ class WeightFormat:
     pack: bool = True
 
     def convert(self, weights):
-        """Return a tensor on the device and in the number format."""
-        return weights.detach().to(self.device, self.dtype)
+        """Return a copy on the device and in the number format."""
+        return weights.detach().to(self.device, self.dtype, copy=True)
 
 
 def image_tower_for_inference(tower, weight_format):
@@ -145,12 +146,15 @@ class FusedLinear:
     """
 
     def __init__(self, weight, bias, weight_format, activation=None):
-        self.weight = weight_format.convert(weight).contiguous()
+        weight = weight.detach().to(weight_format.device, weight_format.dtype)
         self.bias = None if bias is None else weight_format.convert(bias)
         self.activation = activation
-        self.is_packed = weight_format.pack and can_pack_linear(self.weight)
+        self.is_packed = weight_format.pack and can_pack_linear(weight)
+        # packing makes a copy
         if self.is_packed:
-            self.weight = pack_linear_weight(self.weight)
+            self.weight = pack_linear_weight(weight.contiguous())
+        else:
+            self.weight = weight_format.convert(weight).contiguous()
 
     def __call__(self, x, residual=None):
         if self.is_packed:
@@ -255,7 +259,7 @@ class _FusedResNet(nn.Module):
         self.blocks = nn.Sequential(
             *(_FusedBottleneck(block) for blocks in layers for block in blocks)
         )
-        self.attnpool = tower.attnpool
+        self.attnpool = copy.deepcopy(tower.attnpool)
 
     def forward(self, x):
         x = F.relu(self.conv1(x), inplace=True)

@@ -7,6 +7,16 @@ from torch.nn import functional as F
 QUICK_GELU_FACTOR = 1.702
 
 
+def draw_normal_(parameter, std):
+    """Fill a parameter with normally distributed numbers, unless it has no memory.
+
+    Models are built on the "meta" device, without memory, to be filled from a checkpoint. Random
+    numbers there would make torch import its compiler, which takes two seconds.
+    """
+    if not parameter.is_meta:
+        nn.init.normal_(parameter, std=std)
+
+
 class QuickGELU(nn.Module):
     """The sigmoid approximation of GELU that OpenAI's models were trained with."""
 
@@ -81,10 +91,10 @@ class Transformer(nn.Module):
         # standard deviations of OpenAI's release (clip/model.py, initialize_parameters).
         residual_std = config.width**-0.5 * (2 * config.layers) ** -0.5
         for block in self.resblocks:
-            nn.init.normal_(block.attn.in_proj_weight, std=config.width**-0.5)
-            nn.init.normal_(block.attn.out_proj.weight, std=residual_std)
-            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * config.width) ** -0.5)
-            nn.init.normal_(block.mlp.c_proj.weight, std=residual_std)
+            draw_normal_(block.attn.in_proj_weight, std=config.width**-0.5)
+            draw_normal_(block.attn.out_proj.weight, std=residual_std)
+            draw_normal_(block.mlp.c_fc.weight, std=(2 * config.width) ** -0.5)
+            draw_normal_(block.mlp.c_proj.weight, std=residual_std)
             for linear in (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj):
                 nn.init.zeros_(linear.bias)
 

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from skclip.model.layers import draw_normal_
+
 
 class Bottleneck(nn.Module):
     """ResNet bottleneck that downsamples by average pooling, which avoids aliasing."""
@@ -51,13 +53,14 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.heads = heads
         std = channels**-0.5
-        self.positional_embedding = nn.Parameter(std * torch.randn(side**2 + 1, channels))
+        self.positional_embedding = nn.Parameter(torch.empty(side**2 + 1, channels))
+        draw_normal_(self.positional_embedding, std=std)
         self.q_proj = nn.Linear(channels, channels)
         self.k_proj = nn.Linear(channels, channels)
         self.v_proj = nn.Linear(channels, channels)
         self.c_proj = nn.Linear(channels, embed_dim)
         for linear in (self.q_proj, self.k_proj, self.v_proj, self.c_proj):
-            nn.init.normal_(linear.weight, std=std)
+            draw_normal_(linear.weight, std=std)
 
     def forward(self, x):
         x = x.flatten(2).transpose(1, 2)  # (batch, side * side, channels)

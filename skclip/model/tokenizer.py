@@ -10,10 +10,15 @@ import torch
 
 from skclip._warnings import warn
 from skclip.exceptions import TextTruncationWarning
+from skclip.model.vocabulary import (
+    BYTE_SYMBOLS,
+    END_OF_WORD,
+    END_TOKEN,
+    START_TOKEN,
+    Vocabulary,
+)
 
-START_TOKEN = "<|startoftext|>"
-END_TOKEN = "<|endoftext|>"
-END_OF_WORD = "</w>"
+_SYMBOL_BYTES = {symbol: byte for byte, symbol in BYTE_SYMBOLS.items()}
 
 _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -45,7 +50,8 @@ class Tokenizer:
     Raises
     ------
     ValueError
-        If the vocabulary lacks a symbol, or holds one that no merge produces.
+        If the vocabulary lacks a symbol or holds one that no merge produces, or its ids are not
+        distinct integers from 0 on without gaps.
 
     Attributes
     ----------
@@ -79,28 +85,11 @@ class Tokenizer:
     def __init__(
         self, vocab, merges, *, context_length=77, start_token=START_TOKEN, end_token=END_TOKEN
     ):
-        missing = [t for t in (start_token, end_token, *_BYTE_SYMBOLS.values()) if t not in vocab]
-        if missing:
-            raise ValueError(f"the vocabulary lacks {len(missing)} symbols, {missing[0]!r} first")
-        self.vocab = dict(vocab)
-        self.merges = [tuple(pair) for pair in merges]
-        merged = {first + second for first, second in self.merges}
-        unreachable = [
-            symbol
-            for symbol in self.vocab
-            if len(symbol.removesuffix(END_OF_WORD)) > 1
-            and symbol not in merged
-            and not (symbol.startswith("<") and symbol.endswith(">"))  # special tokens
-        ]
-        if unreachable:
-            raise ValueError(
-                f"no merge makes {len(unreachable)} symbols of the vocabulary, "
-                f"{unreachable[0]!r} first; "
-                "the list of merges is incomplete, or belongs to another vocabulary"
-            )
+        vocabulary = Vocabulary(vocab, merges, start_token, end_token)
+        self.vocab, self.merges = vocabulary.vocab, vocabulary.merges
         self.context_length = context_length
         self.start_token, self.end_token = start_token, end_token
-        self.start_id, self.end_id = vocab[start_token], vocab[end_token]
+        self.start_id, self.end_id = vocabulary.start_id, vocabulary.end_id
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self._special = {start_token: [self.start_id], end_token: [self.end_id]}
         special = "|".join(map(regex.escape, self._special))
@@ -126,11 +115,9 @@ class Tokenizer:
         -------
         Tokenizer
         """
-        symbols = list(_BYTE_SYMBOLS.values())
-        symbols += [symbol + END_OF_WORD for symbol in symbols]
-        symbols += [first + second for first, second in merges]
-        vocab = {symbol: i for i, symbol in enumerate([*symbols, start_token, end_token])}
-        return cls(vocab, merges, start_token=start_token, end_token=end_token, **kwargs)
+        special = {"start_token": start_token, "end_token": end_token}
+        vocabulary = Vocabulary.from_merges(merges, **special)
+        return cls(vocabulary.vocab, vocabulary.merges, **special, **kwargs)
 
     def __reduce__(self):
         settings = {
@@ -230,7 +217,7 @@ class Tokenizer:
         return raw.decode("utf-8", errors="replace").strip()
 
     def _encode_word(self, word):
-        symbols = [_BYTE_SYMBOLS[byte] for byte in word.encode("utf-8")]
+        symbols = [BYTE_SYMBOLS[byte] for byte in word.encode("utf-8")]
         symbols[-1] += END_OF_WORD
         while len(symbols) > 1:
             pairs = set(zip(symbols, symbols[1:], strict=False))
@@ -295,7 +282,7 @@ def train_tokenizer(texts, vocab_size=1024, *, context_length=77):
     >>> tokenizer.encode("a cat") == tokenizer.encode("A CAT")
     True
     """
-    n_merges = vocab_size - 2 * len(_BYTE_SYMBOLS) - 2
+    n_merges = vocab_size - 2 * len(BYTE_SYMBOLS) - 2
     if n_merges < 0:
         raise ValueError(f"vocab_size must be at least 514, got {vocab_size}")
     counts = Counter(
@@ -303,7 +290,7 @@ def train_tokenizer(texts, vocab_size=1024, *, context_length=77):
     )
     words = []
     for word, count in counts.items():
-        symbols = [_BYTE_SYMBOLS[byte] for byte in word.encode("utf-8")]
+        symbols = [BYTE_SYMBOLS[byte] for byte in word.encode("utf-8")]
         symbols[-1] += END_OF_WORD
         words.append((symbols, count))
     # the words that contain each pair are kept up to date, so that a merge visits only those
@@ -334,17 +321,3 @@ def train_tokenizer(texts, vocab_size=1024, *, context_length=77):
 
 def _rebuild(vocab, merges, settings):
     return Tokenizer(vocab, merges, **settings)
-
-
-def _byte_symbols():
-    # printable bytes are their own symbols; the others get the code points from 256 on, in order
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1)]
-    printable += range(ord("®"), ord("ÿ") + 1)
-    others = [byte for byte in range(256) if byte not in printable]
-    symbols = {byte: chr(byte) for byte in printable}
-    symbols.update({byte: chr(256 + i) for i, byte in enumerate(others)})
-    return symbols
-
-
-_BYTE_SYMBOLS = _byte_symbols()
-_SYMBOL_BYTES = {symbol: byte for byte, symbol in _BYTE_SYMBOLS.items()}

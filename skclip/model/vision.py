@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from skclip.model.layers import Transformer
+from skclip.model.layers import Transformer, draw_normal_
 
 
 class VisionTransformer(nn.Module):
@@ -20,12 +20,15 @@ class VisionTransformer(nn.Module):
         self.conv1 = nn.Conv2d(
             3, config.width, kernel_size=config.patch_size, stride=config.patch_size, bias=False
         )
-        self.class_embedding = nn.Parameter(scale * torch.randn(config.width))
-        self.positional_embedding = nn.Parameter(scale * torch.randn(n_patches + 1, config.width))
+        self.class_embedding = nn.Parameter(torch.empty(config.width))
+        draw_normal_(self.class_embedding, std=scale)
+        self.positional_embedding = nn.Parameter(torch.empty(n_patches + 1, config.width))
+        draw_normal_(self.positional_embedding, std=scale)
         self.ln_pre = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.transformer = Transformer(config, causal=False)
         self.ln_post = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
-        self.proj = nn.Parameter(scale * torch.randn(config.width, embed_dim))
+        self.proj = nn.Parameter(torch.empty(config.width, embed_dim))
+        draw_normal_(self.proj, std=scale)
 
     def pool(self, pixels):
         """Return one vector per image before the projection, (batch, width)."""

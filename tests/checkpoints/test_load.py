@@ -1,11 +1,15 @@
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from subprocesses import run_script
 
 from skclip.checkpoints.load import load_checkpoint, load_model
 from skclip.checkpoints.save import save_model
+from skclip.encode.encoder import load_encoder
 from skclip.exceptions import CheckpointError, ModelNotAvailableError
 
 
@@ -141,6 +145,57 @@ def test_stages_of_a_resnet_are_counted(tmp_path, make_model, tokenizer, make_pr
     path.write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=r"has 1 layers visual.layer3.\*, but .* for 1000"):
         load_checkpoint(tmp_path)
+
+
+def test_large_finite_weights_are_accepted(edit):
+    # the sum of their squares is not finite in float32
+    def change(state):
+        state["vision_model.post_layernorm.bias"].fill_(3e38)
+
+    assert load_checkpoint(edit(change)).model.visual.ln_post.bias.max() > 1e38
+
+
+@pytest.mark.parametrize("table", ["equal", "larger"])
+def test_text_is_pooled_at_the_end_token_of_the_tokenizer(saved, tokenizer, table):
+    config = json.loads((saved / "config.json").read_text())
+    path = saved / "model.safetensors"
+    if table == "larger":
+        state = load_file(path)
+        key = "text_model.embeddings.token_embedding.weight"
+        state[key] = torch.cat([state[key], state[key][:14]])
+        save_file(state, path)
+        config["text_config"]["vocab_size"] += 14
+    (saved / "config.json").write_text(json.dumps(config))
+    assert load_checkpoint(saved).model.config.text.end_token_id == tokenizer.end_id
+    # 2 means the highest id, which a tokenizer with fewer ids than the table does not have
+    config["text_config"]["eos_token_id"] = 2
+    (saved / "config.json").write_text(json.dumps(config))
+    if table == "equal":
+        assert load_checkpoint(saved).model.config.text.end_token_id == tokenizer.end_id
+    else:
+        with pytest.raises(CheckpointError, match=r"pools text at token 543, but .* is 529"):
+            load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_an_encoder_does_not_depend_on_its_files(
+    tmp_path, make_model, tokenizer, make_preprocess_config, kind
+):
+    model = make_model(kind)
+    save_model(tmp_path, model, tokenizer, make_preprocess_config(model.config.vision.image_size))
+    encoder = load_encoder(tmp_path)
+    pictures = [Image.new("RGB", (40, 30), "red")]
+    images, texts = encoder.encode_images(pictures), encoder.encode_texts(["a cat"])
+    (path,) = tmp_path.glob("*.safetensors")
+    with open(path, "r+b") as file:
+        file.write(b"\0" * path.stat().st_size)
+    assert np.array_equal(encoder.encode_images(pictures), images)
+    assert np.array_equal(encoder.encode_texts(["a cat"]), texts)
+
+
+def test_nothing_is_imported_before_it_is_needed():
+    done = run_script("load_without_compiler.py")
+    assert done.stdout.split() == ["False", "False", "False"]
 
 
 def test_templates(saved):

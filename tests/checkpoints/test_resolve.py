@@ -11,9 +11,10 @@ import huggingface_hub
 import pytest
 import transformers
 
-from skclip.checkpoints import hub, resolve
-from skclip.checkpoints.load import load_checkpoint
-from skclip.checkpoints.resolve import DEFAULT_MODEL, fingerprint, identify
+from skclip.checkpoints import hub, openai_vocabulary, resolve
+from skclip.checkpoints.fingerprint import digest_files, fingerprint
+from skclip.checkpoints.load import load_checkpoint, load_model
+from skclip.checkpoints.resolve import DEFAULT_MODEL, identify
 from skclip.checkpoints.save import save_model
 from skclip.exceptions import CheckpointError, ModelNotAvailableError
 from skclip.model.tokenizer import Tokenizer
@@ -179,28 +180,33 @@ def test_short_names(local_hub, saved):
 
 
 def test_vocabulary_of_openai_comes_from_the_hub(
-    local_hub, saved, tokenizer, make_model, tmp_path, monkeypatch
+    local_hub, saved, tokenizer, tmp_path, monkeypatch
 ):
     # stands for OpenAI's vocabulary, which has 49,408 tokens
-    monkeypatch.setattr("skclip.checkpoints.load.OPENAI_VOCAB_SIZE", len(tokenizer.vocab))
+    for module in ("companions", "openai_vocabulary"):
+        name = f"skclip.checkpoints.{module}.OPENAI_VOCAB_SIZE"
+        monkeypatch.setattr(name, len(tokenizer.vocab))
+    content = openai_vocabulary._content(tokenizer)
+    monkeypatch.setattr(openai_vocabulary, "_SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(openai_vocabulary, "_open_clip_file", lambda: None)
     local_hub.repositories[DEFAULT_MODEL] = saved
     bare = tmp_path / "bare"
     shutil.copytree(saved, bare)
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
         (bare / name).unlink()
     checkpoint = load_checkpoint(bare)
+    assert local_hub.sent == []
     assert checkpoint.tokenizer.vocab == tokenizer.vocab
     assert sorted(local_hub.sent) == ["merges.txt", "vocab.json"]
-    assert checkpoint.fingerprint == load_checkpoint(saved).fingerprint
 
     # what else comes to stand beside the vocabulary changes nothing
     (vocab,) = (tmp_path / "cache").glob("*/snapshots/*/vocab.json")
     (vocab.parent / "tokenizer_config.json").write_text('{"eos_token": "the end"}')
     (vocab.parent / "tokenizer.json").write_text("{}")
-    assert load_checkpoint(bare, local_files_only=True).fingerprint == checkpoint.fingerprint
+    assert load_checkpoint(bare, local_files_only=True).tokenizer.vocab == tokenizer.vocab
     vocab.unlink()
     with pytest.raises(ModelNotAvailableError, match=f"{DEFAULT_MODEL}.*not in the local cache"):
-        load_checkpoint(bare, local_files_only=True)
+        load_model(bare, local_files_only=True)
 
 
 def test_a_directory_without_a_tokenizer(saved):
@@ -321,7 +327,7 @@ def test_fingerprint_known_answer(tmp_path):
     known = [vocab, [["a", "b</w>"]], "<|startoftext|>", "<|endoftext|>"]
     lines.append(json.dumps(known))
     expected = hashlib.sha256("".join(lines).encode()).hexdigest()
-    assert fingerprint([tmp_path / "b", tmp_path / "a"], tokenizer) == expected
+    assert fingerprint(digest_files([tmp_path / "b", tmp_path / "a"]), tokenizer) == expected
 
 
 def test_several_archives_are_ambiguous(saved, tmp_path):

@@ -241,7 +241,7 @@ def test_a_slow_load_blocks_no_other_model(monkeypatch, tmp_path):
     load_encoder(TINY)
     started, finish = threading.Event(), threading.Event()
 
-    def slow(model):
+    def slow(model, **options):
         started.set()
         assert finish.wait(30)
         raise OSError("the other model fails")

@@ -3,8 +3,6 @@
 import os
 import re
 
-import torch
-
 from skclip._messages import shown
 from skclip.checkpoints.json_files import REQUIRED, read_fields, read_json, write_json
 from skclip.exceptions import CheckpointError
@@ -147,6 +145,8 @@ def _fuse(parts, target):
             f"q_proj, k_proj and v_proj of {target.removesuffix('.attn.in_proj_weight')} must have "
             f"one type and shape, got {found}".replace("torch.", "")
         )
+    import torch  # here, because configurations are read without it
+
     return torch.cat(parts)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skclip.checkpoints.load import checkpoint_fingerprint
+from skclip.checkpoints.fingerprint import checkpoint_fingerprint
 from skclip.checkpoints.resolve import DEFAULT_MODEL
 from skclip.encode.devices import resolve_device, resolve_dtype
 from skclip.encode.encoder import load_encoder, variant_of

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from skclip.checkpoints import tokenizer_files
+from skclip.checkpoints.companions import TEMPLATE_FIELDS, read_templates
 from skclip.checkpoints.formats import huggingface, open_clip, openai
-from skclip.checkpoints.load import TEMPLATE_FIELDS, load_checkpoint, read_templates
+from skclip.checkpoints.load import load_checkpoint
 from skclip.checkpoints.save import save_model
 from skclip.exceptions import CheckpointError
 
@@ -100,15 +101,11 @@ def read(directory, layout):
     """Read what decides the vectors beside the weights; return it, or the error's message."""
     try:
         config, preprocess_config, _ = layout.read_config(directory)
-        settings = {
-            "vocab_size": config.text.vocab_size,
-            "context_length": config.text.context_length,
-        }
-        tokenizer = tokenizer_files.read_tokenizer(directory, **settings)
+        vocabulary = tokenizer_files.read_vocabulary(directory, vocab_size=config.text.vocab_size)
         templates = read_templates(directory)
     except CheckpointError as error:
         return str(error)
-    return config, preprocess_config, tokenizer.start_id, tokenizer.end_id, templates
+    return config, preprocess_config, vocabulary.start_id, vocabulary.end_id, templates
 
 
 def test_odd_values_are_refused_or_change_nothing(checkpoint, pixels, token_ids):

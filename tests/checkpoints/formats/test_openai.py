@@ -7,9 +7,9 @@ import open_clip
 import pytest
 import torch
 
+from skclip.checkpoints.fingerprint import digest_files
 from skclip.checkpoints.formats import openai
 from skclip.checkpoints.load import load_checkpoint
-from skclip.checkpoints.resolve import sha256
 from skclip.checkpoints.tokenizer_files import write_tokenizer
 from skclip.exceptions import CheckpointError
 from skclip.model.clip import CLIP
@@ -107,7 +107,7 @@ def test_known_archive(archive, make_model, monkeypatch, pixels, token_ids, kind
     model = make_model(kind)
     side = model.config.vision.image_size
     path = archive(model, side)
-    monkeypatch.setitem(openai.ARCHIVES, sha256(path), "small")
+    monkeypatch.setitem(openai.ARCHIVES, digest_files([path])[path.name], "small")
     for source in (path, path.parent):
         checkpoint = load_checkpoint(source)
         assert checkpoint.model.config.text.activation == "quick_gelu"
