@@ -17,9 +17,9 @@ from skclip.checkpoints.resolve import DEFAULT_MODEL, identify
 from skclip.encode.devices import resolve_device, resolve_dtype
 from skclip.encode.preprocess import normalize
 from skclip.encode.protocol import Encoder, check_fingerprint, check_pictures, is_encoder
-from skclip.encode.reading import read_pixels
+from skclip.encode.reading import read_item, read_pixels
 from skclip.exceptions import ImageReadError
-from skclip.inputs.items import ImageUnreadableError, as_item
+from skclip.inputs.items import as_item
 from skclip.inputs.texts import as_texts
 from skclip.model.inference import (
     InferenceTextTransformer,
@@ -131,12 +131,13 @@ class CLIPEncoder(Encoder):
         ndarray of shape (n_images, embed_dim), float32
             Not normalized.
         """
+        items = [as_item(image) for image in check_pictures(images)]
         pixels = []
-        for position, image in enumerate(check_pictures(images)):
-            try:
-                pixels.append(self.prepare_image(as_item(image)))
-            except ImageUnreadableError as error:
-                raise ImageReadError(position, str(error)) from error
+        for position in range(len(items)):
+            image = read_item(items, self.prepare_image, position)
+            if image.cause is not None:
+                raise ImageReadError(position, image.cause)
+            pixels.append(image.prepared)
         return self.encode_prepared_images(pixels)
 
     def encode_texts(self, texts):

@@ -16,6 +16,10 @@ _SAMPLINGS = {(luma, (1, 1), (1, 1)) for luma in [(1, 1), (2, 1), (2, 2), (4, 1)
 
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 
+# A file with more has something else in it, such as a film behind the picture. Pillow reads it in
+# blocks and only to the end of the picture.
+_MAX_BYTES_PER_PIXEL, _MAX_OTHER_BYTES = 4, 2**24
+
 _RGB = 3  # the value of torchvision.io.ImageReadMode.RGB
 
 
@@ -37,11 +41,13 @@ def decode_jpeg(opened):
     if stream is None or image.format not in ("JPEG", "MPO"):
         return None
     file = stream.file
+    width, height = image.size
+    limit = _MAX_BYTES_PER_PIXEL * width * height + _MAX_OTHER_BYTES
     position = file.tell()
     file.seek(0)
-    content = bytearray(file.read())  # writable, as torch.frombuffer requires
+    content = bytearray(file.read(limit + 1))  # writable, as torch.frombuffer requires
     file.seek(position)
-    if _process_of(image, content) not in _processes_decoded_alike():
+    if len(content) > limit or _process_of(image, content) not in _processes_decoded_alike():
         return None
     pixels = _decode(content)
     if pixels is None or pixels.shape[1::-1] != image.size:
