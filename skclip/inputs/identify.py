@@ -115,8 +115,8 @@ def _check_file_size(stream):
         limit = max(_MAX_BYTES_PER_PIXEL * max_pixels, _LEAST_FILE_LIMIT)
         if n_bytes > limit:
             raise Unreadable(
-                f"has {n_bytes} bytes, more than the {limit} of an image of "
-                f"PIL.Image.MAX_IMAGE_PIXELS = {max_pixels} pixels; if you trust it, raise that limit"
+                f"has {n_bytes} bytes, more than the {limit} of an image of {max_pixels} pixels; "
+                "if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
             )
     return n_bytes
 

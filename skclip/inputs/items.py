@@ -12,13 +12,13 @@ import stat
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
 
 from skclip.inputs.arrays import is_numeric_array, is_tensor, to_numpy
 from skclip.inputs.columns import is_missing
 from skclip.inputs.decode import OpenedImage, array_to_rgb, open_file, open_stream
 from skclip.inputs.identify import Unreadable
-from skclip.inputs.pillow_warnings import load_all_plugins, pillow_without_warnings
+from skclip.inputs.pillow_warnings import pillow_without_warnings
 
 
 class ImageUnreadableError(Exception):
@@ -207,9 +207,6 @@ class PictureItem(ImageItem):
 
     @contextmanager
     def _open(self):
-        if isinstance(self.given, ImageFile.ImageFile):
-            # so that the plugin the picture comes from is one without warnings
-            load_all_plugins()
         yield OpenedImage(self.given)
 
 

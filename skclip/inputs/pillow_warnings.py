@@ -6,8 +6,8 @@ import warnings
 from contextlib import contextmanager
 from functools import cache
 
-# Pillow imports TiffImagePlugin when it meets EXIF data
-from PIL import Image, TiffImagePlugin
+import PIL.TiffImagePlugin  # noqa: F401 - so that it is here before an image with EXIF data is
+from PIL import Image
 
 
 class _Thread(threading.local):
@@ -45,9 +45,9 @@ def pillow_without_warnings():
     asks which thread it is in. For other threads, and outside of the context, it does what the
     module does.
 
-    What Pillow warns of does not change the pixels, with one exception: the picture inside another
-    file, such as an icon, may have more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``. That is an error
-    here, as it is for files of one picture.
+    What Pillow warns of does not change the pixels, with one exception: a picture inside another
+    file, such as an icon, may have more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``. Here that is an
+    error, as it is for other files.
     """
     was_quiet = _thread.is_quiet
     _thread.is_quiet = True

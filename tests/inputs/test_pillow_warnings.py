@@ -7,11 +7,11 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import IcoImagePlugin, Image
+from PIL import Image
 from reading_one import read_image
 
 from skclip.exceptions import ImageReadError
-from skclip.inputs.pillow_warnings import load_all_plugins, pillow_without_warnings
+from skclip.inputs.pillow_warnings import pillow_without_warnings
 
 RGB = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8))
 
@@ -89,14 +89,6 @@ def test_files_are_read_without_warnings_whatever_the_filter(name, action, opene
     assert caught == []
     if "animated" not in name:  # which has transparent pixels
         np.testing.assert_array_equal(shown, expected)
-
-
-def test_a_picture_that_was_opened_before_skclip_read_any_is_decoded_without_warnings(monkeypatch):
-    # the state of a process in which Pillow alone has been used
-    monkeypatch.setattr(IcoImagePlugin, "warnings", warnings)
-    load_all_plugins.cache_clear()
-    with Image.open(io.BytesIO(FILES["icon of another size"])) as image:
-        read_image(image)
 
 
 @pytest.mark.parametrize("action", ["error", "ignore"])
