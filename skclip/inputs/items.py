@@ -287,7 +287,7 @@ def as_item(given):
     published recipes take the pixels as they are stored. Float pixels must lie in [0, 1], integers
     other than uint8 and uint16 in 0 to 255. A file whose header claims more pixels than
     ``PIL.Image.MAX_IMAGE_PIXELS`` is refused before it is decoded; set this to None to remove the
-    limit.
+    limit. Pillow's warnings are not issued.
 
     Examples
     --------
