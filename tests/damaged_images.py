@@ -8,6 +8,7 @@ import warnings
 import zlib
 
 import numpy as np
+import PIL
 from PIL import ExifTags, Image, features
 from subprocesses import script_command
 
@@ -31,7 +32,6 @@ def good_files():
         "jpeg gray": (gray, "JPEG", {}),
         "jpeg rotated": (rgb, "JPEG", {"exif": exif, "subsampling": 0}),
         "jpeg restarts": (rgb, "JPEG", {"restart_marker_rows": 1}),
-        "mpo": (rgb, "MPO", frames),
         "png": (rgb, "PNG", {}),
         "png 16 bits": (gray16, "PNG", {"exif": exif}),
         "png palette": (palette, "PNG", {"transparency": 1}),
@@ -60,6 +60,8 @@ def good_files():
         "xbm": (rgb.convert("1"), "XBM", {}),
         "spider": (gray.convert("F").point(lambda v: v / 255 + 0), "SPIDER", {}),
     }
+    if int(PIL.__version__.split(".")[0]) >= 12:  # what Pillow 11 writes, no version can read
+        files["mpo"] = (rgb, "MPO", frames)
     Image.init()
     if "AVIF" in Image.SAVE:
         files["avif"] = (rgb, "AVIF", {"exif": exif})

@@ -42,12 +42,13 @@ def decode_jpeg(opened):
         return None
     file = stream.file
     width, height = image.size
-    limit = _MAX_BYTES_PER_PIXEL * width * height + _MAX_OTHER_BYTES
+    if stream.n_bytes > _MAX_BYTES_PER_PIXEL * width * height + _MAX_OTHER_BYTES:
+        return None
     position = file.tell()
     file.seek(0)
-    content = bytearray(file.read(limit + 1))  # writable, as torch.frombuffer requires
+    content = bytearray(file.read())  # writable, as torch.frombuffer requires
     file.seek(position)
-    if len(content) > limit or _process_of(image, content) not in _processes_decoded_alike():
+    if _process_of(image, content) not in _processes_decoded_alike():
         return None
     pixels = _decode(content)
     if pixels is None or pixels.shape[1::-1] != image.size:

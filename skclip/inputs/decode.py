@@ -28,6 +28,8 @@ class WatchedStream:
     Parameters
     ----------
     file : binary stream
+    n_bytes : int
+        Its length.
 
     Attributes
     ----------
@@ -35,8 +37,9 @@ class WatchedStream:
         Whether a read returned nothing because the stream had ended. May be set back to False.
     """
 
-    def __init__(self, file):
+    def __init__(self, file, n_bytes):
         self.file = file
+        self.n_bytes = n_bytes
         self.starved = False
 
     def read(self, size=-1):
@@ -117,16 +120,18 @@ def open_file(path):
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("is not a regular file")
     with open(path, "rb") as stream:
-        yield open_stream(stream)
+        yield open_stream(stream, status.st_size)
 
 
-def open_stream(stream):
+def open_stream(stream, n_bytes):
     """Read the header of the image file in a binary stream.
 
     Parameters
     ----------
     stream : binary stream
         It is not closed, and must stay open while the image is in use.
+    n_bytes : int
+        Its length.
 
     Returns
     -------
@@ -137,8 +142,8 @@ def open_stream(stream):
     Unreadable
         If it is empty, not an image that Pillow can read, or has too many pixels.
     """
-    watched = WatchedStream(stream)
-    return OpenedImage(identify(watched), watched)
+    watched = WatchedStream(stream, n_bytes)
+    return OpenedImage(identify(watched, n_bytes), watched)
 
 
 def picture_to_rgb(image, stream=None):

@@ -4,7 +4,6 @@ A header may promise anything, and a few bytes may cost gigabytes or minutes. Wh
 follow from the number of its pixels, which ``PIL.Image.MAX_IMAGE_PIXELS`` limits.
 """
 
-import os
 import struct
 
 from PIL import Image
@@ -36,7 +35,7 @@ class Unreadable(Exception):
     """
 
 
-def identify(stream):
+def identify(stream, n_bytes):
     """Read the header with the first of Pillow's plugins that accepts it, as `PIL.Image.open` does.
 
     Unlike `PIL.Image.open`, it reports what each plugin found wrong, and does not use plugins that
@@ -45,6 +44,8 @@ def identify(stream):
     Parameters
     ----------
     stream : binary stream
+    n_bytes : int
+        Its length.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def identify(stream):
         If it is empty, not an image that Pillow can read, or would take memory or time out of
         proportion to its pixels.
     """
-    n_bytes = _check_file_size(stream)
+    _check_file_size(n_bytes)
     prefix = stream.read(16)
     if not prefix:
         raise Unreadable("is empty (0 bytes)")
@@ -106,10 +107,8 @@ def check_pixel_count(size):
         )
 
 
-def _check_file_size(stream):
-    """Return the number of bytes of a file; many plugins read all of it before they know a size."""
-    n_bytes = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
+def _check_file_size(n_bytes):
+    """Raise Unreadable if a file is too long; many plugins read all of it before they check it."""
     max_pixels = Image.MAX_IMAGE_PIXELS
     if max_pixels is not None:
         limit = max(_MAX_BYTES_PER_PIXEL * max_pixels, _LEAST_FILE_LIMIT)
@@ -118,7 +117,6 @@ def _check_file_size(stream):
                 f"has {n_bytes} bytes, more than the {limit} of an image of {max_pixels} pixels; "
                 "if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
             )
-    return n_bytes
 
 
 def _check_proportions(picture, stream, n_bytes):

@@ -185,7 +185,7 @@ class BytesItem(ImageItem):
 
     @contextmanager
     def _open(self):
-        yield open_stream(io.BytesIO(self.data))
+        yield open_stream(io.BytesIO(self.data), memoryview(self.data).nbytes)
 
 
 class PictureItem(ImageItem):
