@@ -145,7 +145,7 @@ def _how_to_collect(X, name, items):
 
 def _several_columns(X, shape, name, items):
     # a table of pyarrow has the columns themselves under `columns`
-    columns = list(getattr(X, "column_names", getattr(X, "columns", ())))
+    columns = X.column_names if hasattr(X, "to_pylist") else list(getattr(X, "columns", ()))
     shown = f" ({', '.join(map(repr, columns[:5]))}{', ...' * (len(columns) > 5)})"
     return (
         f"{name} must be one column of {items}, got {shape[1]} columns{shown if columns else ''}; "
