@@ -59,8 +59,8 @@ def good_files():
         "xbm": (rgb.convert("1"), "XBM", {}),
         "spider": (gray.convert("F").point(lambda v: v / 255 + 0), "SPIDER", {}),
     }
-    # The MPO files that Pillow 11 writes are broken, and its libtiff leaves the rest of damaged faxes
-    # undefined, so that it differs each time.
+    # The MPO files that Pillow 11 writes are broken, and its libtiff leaves the rest of damaged
+    # faxes undefined, so that it differs each time.
     if int(PIL.__version__.split(".")[0]) >= 12:
         files["mpo"] = (rgb, "MPO", frames)
         files["tiff fax"] = (rgb.convert("1"), "TIFF", {"compression": "group4"})
