@@ -1,4 +1,4 @@
-"""Peak memory of embedding many JPEG files, compared with few.
+"""Peak memory of embedding many JPEG files, compared with few; and of files that are truncated.
 
     python benchmarks/bench_memory.py
 
@@ -6,10 +6,12 @@ Each number of files is embedded in a process of its own, whose peak the operati
 """
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +28,25 @@ def measure(folder, n_files, model):
     from skclip import CLIPImageEmbedder
 
     paths = sorted(str(path) for path in Path(folder).iterdir())[:n_files]
-    vectors = CLIPImageEmbedder(model).transform(paths)
+    warnings.simplefilter("ignore")  # of the files that are truncated
+    vectors = CLIPImageEmbedder(model, on_error="nan").transform(paths)
     assert len(vectors) == n_files
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def measure_truncated(options):
+    """Return rows for files of 20 megapixels, whole and truncated."""
+    rows = []
+    for kind, n_files, kept in [("whole", 60, 1), ("truncated", 150, 0.8)]:
+        with tempfile.TemporaryDirectory() as folder:
+            (first,) = save_color_fields(Path(folder), 1, size=(5000, 4000), noise=8)
+            os.truncate(first, int(kept * os.path.getsize(first)))
+            for i in range(1, n_files):
+                os.link(first, f"{folder}/{i:05}.jpg")
+            peaks = [peak_megabytes(folder, n_files, options.model) for _ in range(options.repeats)]
+        peak = round(float(np.median(peaks)), 1)
+        rows.append({"files": f"{n_files} {kind}", "peak MB (median)": peak})
+    return rows
 
 
 def main():
@@ -50,7 +68,9 @@ def main():
     first = rows[0]["peak MB (median)"]
     for row in rows:
         row["more than first, MB"] = round(row["peak MB (median)"] - first, 1)
-    write_report("memory", f"JPEG files of 640x480 through {options.model}", rows)
+    sections = [("JPEG files of 5000x4000", measure_truncated(options), ())]
+    title = f"JPEG files of 640x480 through {options.model}"
+    write_report("memory", title, rows, sections=sections)
 
 
 if __name__ == "__main__":

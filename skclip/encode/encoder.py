@@ -24,9 +24,9 @@ from skclip.encode.protocol import (
     is_encoder,
     what_to_pass,
 )
-from skclip.encode.reading import read_pixels
+from skclip.encode.reading import read_item, read_pixels
 from skclip.exceptions import ImageReadError
-from skclip.inputs.items import ImageUnreadableError, as_item
+from skclip.inputs.items import as_item
 from skclip.inputs.texts import as_texts
 from skclip.model.inference import (
     InferenceTextTransformer,
@@ -148,12 +148,13 @@ class CLIPEncoder(Encoder):
         ndarray of shape (n_images, embed_dim), float32
             Not normalized.
         """
+        items = [as_item(image) for image in check_pictures(images)]
         pixels = []
-        for position, image in enumerate(check_pictures(images)):
-            try:
-                pixels.append(self.prepare_image(as_item(image)))
-            except ImageUnreadableError as error:
-                raise ImageReadError(position, str(error)) from error
+        for position in range(len(items)):
+            image = read_item(items, self.prepare_image, position)
+            if image.cause is not None:
+                raise ImageReadError(position, image.cause)
+            pixels.append(image.prepared)
         return self.encode_prepared_images(pixels)
 
     def encode_texts(self, texts):

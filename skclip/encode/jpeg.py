@@ -1,7 +1,6 @@
 """Ordinary JPEG files, decoded by torchvision: the same pixels as from Pillow, but faster."""
 
 import io
-import os
 import struct
 from functools import cache
 
@@ -17,8 +16,9 @@ _SAMPLINGS = {(luma, (1, 1), (1, 1)) for luma in [(1, 1), (2, 1), (2, 2), (4, 1)
 
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 
-# bytes of a file that are not its pixels; a raw RGB image has three bytes for each pixel
-_LARGEST_OVERHEAD = 1 << 24
+# A file with more has something else in it, such as a film behind the picture. Pillow reads it in
+# blocks and only to the end of the picture.
+_MAX_BYTES_PER_PIXEL, _MAX_OTHER_BYTES = 4, 2**24
 
 _RGB = 3  # the value of torchvision.io.ImageReadMode.RGB
 
@@ -41,11 +41,10 @@ def decode_jpeg(opened):
     if stream is None or image.format not in ("JPEG", "MPO"):
         return None
     file = stream.file
-    position = file.tell()
-    # a file with so much else in it is not read whole
-    if file.seek(0, os.SEEK_END) > _LARGEST_OVERHEAD + 4 * image.width * image.height:
-        file.seek(position)
+    width, height = image.size
+    if stream.n_bytes > _MAX_BYTES_PER_PIXEL * width * height + _MAX_OTHER_BYTES:
         return None
+    position = file.tell()
     file.seek(0)
     content = bytearray(file.read())  # writable, as torch.frombuffer requires
     file.seek(position)

@@ -1,9 +1,11 @@
 """One column of items from a list, a Series, a data frame or an array."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, MappingView, Set
 
 import numpy as np
+
+from skclip.inputs.paths import how_to_list
 
 
 def as_column(X, *, name, items):
@@ -11,7 +13,7 @@ def as_column(X, *, name, items):
 
     Parameters
     ----------
-    X : list, tuple, sequence, Series, one-column frame, or array of shape (n,) or (n, 1)
+    X : list, tuple, sequence, Series, one-column frame or table, or array of shape (n,) or (n, 1)
     name : str
         The parameter's name, for messages.
     items : str
@@ -29,10 +31,7 @@ def as_column(X, *, name, items):
         If X is empty, or has several columns or more than two dimensions.
     """
     if isinstance(X, (str, bytes, bytearray, memoryview, os.PathLike, Mapping)):
-        raise TypeError(
-            f"{name} must be a collection of {items}, got one {type(X).__name__}; "
-            f"put it into a list: [{name}]"
-        )
+        raise TypeError(_one_item(X, name, items))
     if hasattr(X, "tocsr"):
         raise TypeError(f"{name} must be a collection of {items}, got sparse input")
     shape = getattr(X, "shape", None)
@@ -40,7 +39,7 @@ def as_column(X, *, name, items):
         if not (hasattr(X, "__len__") and hasattr(X, "__getitem__")):
             raise TypeError(
                 f"{name} must be a list, array, Series or one-column frame of {items}, "
-                f"got {type(X).__name__}"
+                f"got {type(X).__name__}{_how_to_collect(X, name, items)}"
             )
         shape = (len(X),)
     shape = tuple(shape)
@@ -53,9 +52,13 @@ def as_column(X, *, name, items):
     if len(shape) == 2:
         if shape[1] != 1:
             raise ValueError(_several_columns(X, shape, name, items))
-        X = X.iloc[:, 0] if hasattr(X, "iloc") else X[:, 0]
-    # a Series of pandas or polars; that of pandas is indexed by label, a list by position
-    return X.to_list() if hasattr(X, "to_list") else X
+        X = _only_column(X)
+    # a Series of pandas is indexed by label, a list by position; an array of pyarrow has items of
+    # its own kinds
+    for method in ("to_list", "to_pylist"):
+        if hasattr(X, method):
+            return getattr(X, method)()
+    return X
 
 
 def check_not_empty(shape):
@@ -106,8 +109,43 @@ def is_missing(item):
     return type(item).__name__ in ("NAType", "NaTType")
 
 
+def _only_column(X):
+    if hasattr(X, "iloc"):
+        return X.iloc[:, 0]
+    if hasattr(X, "to_pylist"):  # a table of pyarrow
+        return X.column(0)
+    return X[:, 0]
+
+
+def _one_item(X, name, items):
+    """Return what is wrong with a single item in place of a collection."""
+    advice = None
+    if items == "images" and isinstance(X, (str, os.PathLike)):
+        advice = how_to_list(X)
+    if advice:
+        return f"{name} must be a collection of images, got the path {os.fspath(X)!r}; {advice}"
+    return (
+        f"{name} must be a collection of {items}, got one {type(X).__name__}; "
+        f"put it into a list: [{name}]"
+    )
+
+
+def _how_to_collect(X, name, items):
+    """Return the end of a message: what to do with an object that is not a sequence."""
+    if hasattr(X, "read"):
+        return f"; pass its content in a list: [{name}.read()]"
+    if isinstance(X, (Iterator, Set, MappingView)):
+        return f"; make a list of it: list({name})"
+    if isinstance(X, Iterable):
+        return f"; put the {items} that it yields into a list"
+    if hasattr(X, "collect"):  # a lazy frame of polars
+        return f"; compute it first: {name}.collect()"
+    return ""
+
+
 def _several_columns(X, shape, name, items):
-    columns = list(getattr(X, "columns", ()))
+    # a table of pyarrow has the columns themselves under `columns`
+    columns = X.column_names if hasattr(X, "to_pylist") else list(getattr(X, "columns", ()))
     shown = f" ({', '.join(map(repr, columns[:5]))}{', ...' * (len(columns) > 5)})"
     return (
         f"{name} must be one column of {items}, got {shape[1]} columns{shown if columns else ''}; "

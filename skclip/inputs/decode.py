@@ -2,11 +2,13 @@
 
 import os
 import stat
-import struct
 from contextlib import contextmanager
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
+
+from skclip.inputs.identify import Unreadable, check_has_pixels, check_pixel_count, identify
+from skclip.inputs.paths import how_to_list
 
 # what makes a picture upright, by its EXIF orientation
 _UPRIGHT = {
@@ -20,19 +22,14 @@ _UPRIGHT = {
 }
 
 
-class Unreadable(Exception):
-    """An item cannot be read as an image.
-
-    The message is the predicate of a sentence whose subject is the item: "is empty (0 bytes)".
-    """
-
-
 class WatchedStream:
     """A binary stream that records whether a reader tried to read beyond its end.
 
     Parameters
     ----------
     file : binary stream
+    n_bytes : int
+        Its length.
 
     Attributes
     ----------
@@ -40,8 +37,9 @@ class WatchedStream:
         Whether a read returned nothing because the stream had ended. May be set back to False.
     """
 
-    def __init__(self, file):
+    def __init__(self, file, n_bytes):
         self.file = file
+        self.n_bytes = n_bytes
         self.starved = False
 
     def read(self, size=-1):
@@ -112,25 +110,28 @@ def open_file(path):
         hint = (
             "download it first"
             if "://" in str(path)
-            else f"relative paths start from the working directory, {os.getcwd()!r}"
+            else how_to_list(path)
+            or f"relative paths start from the working directory, {os.getcwd()!r}"
         )
         raise Unreadable(f"does not exist; {hint}") from error
     if stat.S_ISDIR(status.st_mode):
-        raise Unreadable("is a directory; pass the paths of the images in it")
+        raise Unreadable(f"is a directory; {how_to_list(path)}")
     # opening a pipe would wait for its other end
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("is not a regular file")
     with open(path, "rb") as stream:
-        yield open_stream(stream)
+        yield open_stream(stream, status.st_size)
 
 
-def open_stream(stream):
+def open_stream(stream, n_bytes):
     """Read the header of the image file in a binary stream.
 
     Parameters
     ----------
     stream : binary stream
         It is not closed, and must stay open while the image is in use.
+    n_bytes : int
+        Its length.
 
     Returns
     -------
@@ -141,10 +142,8 @@ def open_stream(stream):
     Unreadable
         If it is empty, not an image that Pillow can read, or has too many pixels.
     """
-    watched = WatchedStream(stream)
-    picture = _identify(watched)
-    _check_pixel_count(picture.size)
-    return OpenedImage(picture, watched)
+    watched = WatchedStream(stream, n_bytes)
+    return OpenedImage(identify(watched, n_bytes), watched)
 
 
 def picture_to_rgb(image, stream=None):
@@ -168,7 +167,9 @@ def picture_to_rgb(image, stream=None):
         If the picture has no pixels or too many, is truncated, or its values are out of range.
     """
     if isinstance(image, ImageFile.ImageFile):
-        _check_pixel_count(image.size)
+        check_pixel_count(image.size)
+        if image.tile:  # a file that has been opened, but not decoded
+            check_has_pixels(image.format)
     container = image.format
     if stream is not None:
         stream.starved = False
@@ -217,44 +218,6 @@ def array_to_rgb(pixels, *, channels_first):
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     return np.asarray(_to_rgb(Image.fromarray(np.ascontiguousarray(pixels)), None))
-
-
-def _identify(stream):
-    """Read the header with the first of Pillow's plugins that accepts it, as `PIL.Image.open` does.
-
-    `PIL.Image.open` itself is not used, because it warns of large pictures, and a warning cannot be
-    silenced for one thread alone.
-    """
-    prefix = stream.read(16)
-    if not prefix:
-        raise Unreadable("is empty (0 bytes)")
-    notes = set()
-    for load_drivers in (Image.preinit, Image.init):
-        load_drivers()
-        for name in tuple(Image.ID):
-            factory, accept = Image.OPEN[name]
-            try:
-                accepted = accept is None or accept(prefix)
-                if isinstance(accepted, str):
-                    notes.add(accepted)
-                elif accepted:
-                    stream.seek(0)
-                    return factory(stream, "")
-            except (SyntaxError, IndexError, TypeError, struct.error) as error:
-                if accept is not None:
-                    notes.add(f"{name}: {error}")
-    if notes:
-        raise Unreadable(f"has a damaged or unsupported header ({'; '.join(sorted(notes))})")
-    raise Unreadable(f"is not an image of a format that Pillow reads; it begins with {prefix!r}")
-
-
-def _check_pixel_count(size):
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and size[0] * size[1] > limit:
-        raise Unreadable(
-            f"claims {size[0]} x {size[1]} pixels, more than PIL.Image.MAX_IMAGE_PIXELS = {limit} "
-            "(it could be a decompression bomb); if you trust it, raise that limit"
-        )
 
 
 def _orientation(image):

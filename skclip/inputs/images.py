@@ -12,7 +12,7 @@ def as_images(X, *, name="X"):
 
     Parameters
     ----------
-    X : list, tuple, sequence, Series, one-column frame, or array
+    X : list, tuple, sequence, Series, one-column frame or table, or array
         Of paths (str, Path), bytes, PIL images, arrays (H, W) or (H, W, 3 or 4), tensors
         (3, H, W), dicts with ``bytes`` or ``path``; None and NaN are missing images.
         Or one numeric array of shape (n, H, W) or (n, H, W, C), or one tensor of shape

@@ -16,7 +16,9 @@ from PIL import Image
 
 from skclip.inputs.arrays import is_numeric_array, is_tensor, to_numpy
 from skclip.inputs.columns import is_missing
-from skclip.inputs.decode import OpenedImage, Unreadable, array_to_rgb, open_file, open_stream
+from skclip.inputs.decode import OpenedImage, array_to_rgb, open_file, open_stream
+from skclip.inputs.identify import Unreadable
+from skclip.inputs.pillow_warnings import pillow_without_warnings
 from skclip.inputs.ranges import FileRange
 
 
@@ -78,11 +80,11 @@ class ImageItem:
             the context, which is for decoding alone.
         """
         try:
-            with self._open() as opened:
+            with pillow_without_warnings(), self._open() as opened:
                 yield opened
         except Unreadable as error:
             raise ImageUnreadableError(f"{_label(self.given)} {error}") from error
-        # Pillow raises all kinds of exceptions for damaged files; and warnings may be errors here
+        # Pillow raises all kinds of exceptions for damaged files
         except Exception as error:
             raise ImageUnreadableError(
                 f"{_label(self.given)} cannot be decoded ({type(error).__name__}: {error}); it may "
@@ -170,7 +172,8 @@ class BytesItem(ImageItem):
 
     def __init__(self, given, data):
         super().__init__(given)
-        self.data = data
+        # the bytes of a view may lie apart, which `BytesIO` refuses
+        self.data = bytes(data) if getattr(data, "c_contiguous", True) is False else data
         self.digest = None
 
     def key(self):
@@ -183,7 +186,7 @@ class BytesItem(ImageItem):
 
     @contextmanager
     def _open(self):
-        yield open_stream(io.BytesIO(self.data))
+        yield open_stream(io.BytesIO(self.data), memoryview(self.data).nbytes)
 
 
 class RangeItem(ImageItem):
@@ -201,7 +204,7 @@ class RangeItem(ImageItem):
     @contextmanager
     def _open(self):
         with self.given.open() as stream:
-            yield open_stream(stream)
+            yield open_stream(stream, self.given.size)
 
 
 class PictureItem(ImageItem):
@@ -303,7 +306,7 @@ def as_item(given):
     published recipes take the pixels as they are stored. Float pixels must lie in [0, 1], integers
     other than uint8 and uint16 in 0 to 255. A file whose header claims more pixels than
     ``PIL.Image.MAX_IMAGE_PIXELS`` is refused before it is decoded; set this to None to remove the
-    limit.
+    limit. Pillow's warnings are not issued.
 
     Examples
     --------
@@ -332,11 +335,7 @@ def as_item(given):
         return PictureItem(item)
     if is_tensor(item) or (hasattr(item, "shape") and hasattr(item, "__array__")):
         return ArrayItem(item)
-    return NoImageItem(
-        given,
-        "is not an image; an image is a path, bytes, a PIL image, an array (H, W) or (H, W, 3), a "
-        "tensor (3, H, W), or a dict with 'bytes' or 'path'",
-    )
+    return NoImageItem(given, f"is not an image; {_how_to_pass(item)}")
 
 
 def distinct_items(images):
@@ -405,6 +404,18 @@ def _packed(*parts):
     return repr(parts).encode("utf-8", "surrogatepass")
 
 
+def _how_to_pass(item):
+    """Return what to do with an object that is not an image."""
+    if hasattr(item, "read"):
+        return "pass the file's path or its content, the bytes that read() returns"
+    if isinstance(item, tuple):
+        return "if it is an image with its label, pass the images alone: [image for image, _ in X]"
+    return (
+        "an image is a path, bytes, a PIL image, an array (H, W) or (H, W, 3), a tensor (3, H, W), "
+        "or a dict with 'bytes' or 'path'"
+    )
+
+
 def _label(given):
     """Return how an image is named in messages."""
     path = given.get("path") if isinstance(given, dict) else given
@@ -414,7 +425,8 @@ def _label(given):
     if isinstance(given, dict) and isinstance(given.get("bytes"), bytes):
         given = given["bytes"]
     if isinstance(given, (bytes, bytearray, memoryview)):
-        return f"the image of {len(given)} bytes"
+        # an item of a view may have several bytes
+        return f"the image of {getattr(given, 'nbytes', len(given))} bytes"
     if isinstance(given, FileRange):
         return f"the image of {given.size} bytes at byte {given.offset} of {given.path!r}"
     if isinstance(given, Image.Image):

@@ -3,9 +3,6 @@
 import io
 from dataclasses import dataclass
 
-# at once; images are decoded from small reads, except a few kinds whose files are never so large
-_LARGEST_READ = 1 << 28
-
 
 @dataclass(frozen=True)
 class FileRange:
@@ -54,12 +51,6 @@ class _RangeStream(io.RawIOBase):
         n_read = self._file.readinto(memoryview(buffer)[:n_bytes])
         self._position += n_read
         return n_read
-
-    def readall(self):
-        n_bytes = max(self._size - self._position, 0)
-        if n_bytes > _LARGEST_READ:
-            raise OSError(f"it has {n_bytes} bytes, which are too many for one image")
-        return super().readall()
 
     def close(self):
         self._file.close()

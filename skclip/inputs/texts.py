@@ -13,7 +13,7 @@ def as_texts(X, *, name="X"):
 
     Parameters
     ----------
-    X : list, tuple, sequence, Series, one-column frame, or array of shape (n,) or (n, 1), of str
+    X : list, tuple, sequence, Series, one-column frame or table, or array (n,) or (n, 1), of str
     name : str, default="X"
         The parameter's name, for messages.
 

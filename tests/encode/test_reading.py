@@ -166,6 +166,16 @@ def test_unusual_jpeg_files_are_left_to_pillow(decoded):
 
 
 @needs_fast_decoding
+def test_a_file_with_a_film_behind_its_picture_is_not_read_to_its_end(decoded, monkeypatch):
+    monkeypatch.setattr(jpeg_module, "_MAX_OTHER_BYTES", 1000)
+    content = jpeg()
+    check_alike(content)
+    assert len(decoded) == 1
+    check_alike(content + bytes(4 * 70 * 90 + 1000))
+    assert len(decoded) == 1
+
+
+@needs_fast_decoding
 def test_the_first_frame_of_an_mpo_file_is_decoded_by_torchvision(decoded):
     stream = io.BytesIO()
     frames = [Image.fromarray(picture(seed=seed).astype(np.uint8)) for seed in (0, 1)]

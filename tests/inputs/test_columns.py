@@ -1,10 +1,17 @@
 import decimal
+import glob  # noqa: F401 - used by a piece of advice, as the next one
+import io
+import pathlib  # noqa: F401
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from scipy import sparse
+from torch.utils.data import DataLoader
 
 from skclip.inputs.columns import as_column, is_missing
 
@@ -33,6 +40,10 @@ class Lazy:
         pd.DataFrame({"image": ITEMS}, index=[2, 1, 0]),
         pl.Series(ITEMS),
         pl.DataFrame({"image": ITEMS}),
+        pa.array(ITEMS),
+        pa.chunked_array([ITEMS[:1], ITEMS[1:]]),
+        pa.table({"image": ITEMS}),
+        pa.record_batch({"image": ITEMS}),
     ],
     ids=lambda X: f"{type(X).__module__.split('.')[0]}-{type(X).__name__}",
 )
@@ -54,6 +65,54 @@ def test_an_object_that_is_not_a_collection_is_refused(X):
         as_column(X, name="photos", items="images")
 
 
+@pytest.mark.parametrize(
+    ("X", "advice"),
+    [
+        ((i for i in ITEMS), "generator; make a list of it: list(X)"),
+        (map(str, ITEMS), "map; make a list of it: list(X)"),
+        ({"a.jpg"}, "set; make a list of it: list(X)"),
+        ({1: "a.jpg"}.values(), "dict_values; make a list of it: list(X)"),
+        (io.BytesIO(), "BytesIO; pass its content in a list: [X.read()]"),
+        (DataLoader(ITEMS), "DataLoader; put the images that it yields into a list"),
+        (pl.LazyFrame({"image": ITEMS}), "LazyFrame; compute it first: X.collect()"),
+    ],
+)
+def test_what_to_do_with_an_object_that_is_not_a_sequence(X, advice):
+    with pytest.raises(TypeError, match=re.escape(f"of images, got {advice}")):
+        as_column(X, name="X", items="images")
+
+
+class TestFolders:
+    @pytest.fixture(autouse=True)
+    def photos(self, tmp_path, monkeypatch):
+        (tmp_path / "photos").mkdir()
+        (tmp_path / "photos" / "odd[1].jpg").write_bytes(b"")
+        monkeypatch.chdir(tmp_path)
+
+    @pytest.mark.parametrize("X", ["photos", "photos/", Path("photos")])
+    def test_a_folder_is_told_how_its_images_are_listed(self, X):
+        expected = f"got the path {str(X)!r}; list the images in it: sorted(pathlib.Path("
+        with pytest.raises(TypeError, match=re.escape(expected)) as caught:
+            as_column(X, name="X", items="images")
+        advice = str(caught.value).split(": ", 1)[1]
+        assert eval(advice) == [Path("photos/odd[1].jpg")]
+
+    def test_a_pattern_is_told_how_its_files_are_listed(self):
+        expected = "got the path 'photos/*.jpg'; list the files that match: sorted(glob.glob("
+        with pytest.raises(TypeError, match=re.escape(expected)) as caught:
+            as_column("photos/*.jpg", name="X", items="images")
+        assert eval(str(caught.value).split(": ", 1)[1]) == ["photos/odd[1].jpg"]
+
+    @pytest.mark.parametrize("X", ["photos/odd[1].jpg", "a.jpg", "a\0b", ""])
+    def test_a_file_is_put_into_a_list(self, X):
+        with pytest.raises(TypeError, match=re.escape("got one str; put it into a list: [X]")):
+            as_column(X, name="X", items="images")
+
+    def test_a_text_that_names_a_folder_is_a_text(self):
+        with pytest.raises(TypeError, match="of texts, got one str; put it into a list"):
+            as_column("photos", name="X", items="texts")
+
+
 def test_sparse_input_is_refused():
     with pytest.raises(TypeError, match="sparse"):
         as_column(sparse.csr_array(np.eye(3)), name="X", items="images")
@@ -67,7 +126,7 @@ def test_empty_collections_raise_as_in_scikit_learn(X):
         as_column(X, name="X", items="images")
 
 
-@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame, pa.table])
 def test_a_frame_of_several_columns_is_an_error_that_names_column_transformer(frame):
     with pytest.raises(ValueError, match="got 2 columns .'front', 'back'.; .*ColumnTransformer"):
         as_column(frame({"front": ITEMS, "back": ITEMS}), name="X", items="images")

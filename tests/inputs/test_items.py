@@ -1,5 +1,6 @@
 """Rows of a column of images: their kinds, pictures, keys and contents."""
 
+import io
 import os
 import pickle
 from pathlib import Path
@@ -51,6 +52,8 @@ class TestKindsOfItem:
             content,
             bytearray(content),
             memoryview(content),
+            memoryview(content + bytes(-len(content) % 4)).cast("i"),
+            memoryview(np.repeat(np.frombuffer(content, np.uint8), 2))[::2],
             {"bytes": content, "path": None},
             {"bytes": content, "path": "elsewhere.png"},
             {"bytes": None, "path": str(path)},
@@ -117,8 +120,19 @@ class TestKindsOfItem:
         ({"bytes": None, "path": None}, "the image is missing (None or NaN)"),
         ({"image": 1}, "the dict with the keys ['image'] has neither 'bytes' nor 'path'"),
         (5, "int 5 is not an image; an image is a path"),
+        (
+            ("a.jpg", 1),
+            "tuple ('a.jpg', 1) is not an image; if it is an image with its label, pass",
+        ),
+        (
+            io.BytesIO(),
+            "is not an image; pass the file's path or its content, the bytes that read()",
+        ),
+        ("*.nothing", "does not exist; list the files that match: sorted(glob.glob('*.nothing'))"),
+        (".", "is a directory; list the images in it: sorted(pathlib.Path('.').rglob('*.jpg'))"),
         ([[0, 1]], "list [[0, 1]] is not an image"),
         (b"", "the image of 0 bytes is empty"),
+        (memoryview(bytes(8)).cast("i"), "the image of 8 bytes is not an image of a format"),
         (b"hello", "the image of 5 bytes is not an image of a format that Pillow reads"),
         ("http://a.org/b.jpg", "the file 'http://a.org/b.jpg' does not exist; download it first"),
         ("a\0b", "the file 'a\\x00b' cannot be decoded (ValueError: "),

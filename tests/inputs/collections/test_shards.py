@@ -165,8 +165,8 @@ def test_a_header_that_claims_gigabytes_is_not_read(tmp_path, kind):
         open_collection([tmp_path / "x.tar"])
 
 
-def open_large_member(tmp_path, start):
-    write_with_hole(tmp_path / "x.tar", header("1.jpg", 6 << 30) + start, (6 << 30) + 4096)
+def open_large_member(tmp_path, start, size):
+    write_with_hole(tmp_path / "x.tar", header("1.jpg", size) + start, size + 4096)
     (image,) = list(rows_of(tmp_path / "x.tar").images)
     return as_item(pickle.loads(pickle.dumps(image)))
 
@@ -177,23 +177,17 @@ def picture_file(kind):
     return stream.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("start", "message"),
-    [
-        (b"", r"the image of 6442450944 bytes at byte 512 of '.*x\.tar' is not an image"),
-        (picture_file("WEBP"), "which are too many for one image"),
-    ],
-    ids=["zeros", "webp"],
-)
-def test_a_member_of_gigabytes_is_not_read(tmp_path, start, message):
-    item = open_large_member(tmp_path, start)
-    with pytest.raises(ImageUnreadableError, match=message), item.open() as opened:
-        opened.rgb()
+@pytest.mark.parametrize("start", [b"", picture_file("WEBP"), picture_file("JPEG")])
+def test_a_member_of_gigabytes_is_not_read(tmp_path, start):
+    item = open_large_member(tmp_path, start, 6 << 30)
+    message = r"the image of 6442450944 bytes at byte 512 of '.*x\.tar' has 6442450944 bytes, more"
+    with pytest.raises(ImageUnreadableError, match=message), item.open():
+        pass
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF"])
-def test_only_the_picture_of_a_member_of_gigabytes_is_read(tmp_path, kind):
-    item = open_large_member(tmp_path, picture_file(kind))
+def test_only_the_picture_of_a_large_member_is_read(tmp_path, kind):
+    item = open_large_member(tmp_path, picture_file(kind), 300 << 20)
     with item.open() as opened:
         assert decode_jpeg(opened) is None
         assert opened.rgb().size == (30, 20)
