@@ -45,7 +45,7 @@ class SetJson:
     """One value of a JSON file becomes another, or the JSON text of that name in `ODD_JSON`."""
 
     file: str
-    place: int
+    place: int | str
     value: object
 
     def apply(self, directory):
@@ -66,7 +66,7 @@ class SetKey:
     """One key of a JSON file is removed, renamed or doubled, or another one is added."""
 
     file: str
-    place: int
+    place: int | str
     action: str
 
     def apply(self, directory):
@@ -105,11 +105,15 @@ class TokenIds:
 def _edit_json(directory, name, place, change):
     """Change one place of a JSON file, by a function of what holds the value, and its key.
 
+    The place is a number, modulo how many there are, or the first key of a name.
     The function returns the text that stands for the value "placeholder to be replaced".
     """
     content = {"": json.loads(read_part(directory, name))}
     places = list(_places(content))
-    holder, key = places[place % len(places)]
+    if isinstance(place, str):
+        holder, key = next(found for found in places if found[1] == place)
+    else:
+        holder, key = places[place % len(places)]
     text = change(holder, key)
     new = json.dumps(content[""], ensure_ascii=False) if "" in content else ""
     if text is not None:

@@ -14,6 +14,7 @@ from skclip.model.clip import CLIP
 from skclip.model.config import CLIPConfig, PreprocessConfig, TextConfig, VisionConfig
 from skclip.model.tokenizer import train_tokenizer
 
+VOCAB_SIZE = 530
 GZIPPED = "bpe_simple_vocab_16e6.txt.gz"
 _HUGGING_FACE = ("config.json", "preprocessor_config.json")
 _VOCABULARY = ("vocab.json", "merges.txt", "tokenizer_config.json")
@@ -52,7 +53,7 @@ LAYOUTS = {
 def write_layouts(folder):
     """Write each layout into a directory of its name."""
     texts = ["a photo of a cat", "the cat and the hat", "a photograph of that other hat"] * 3
-    tokenizer = train_tokenizer(texts, vocab_size=530, context_length=16)
+    tokenizer = train_tokenizer(texts, vocab_size=VOCAB_SIZE, context_length=16)
     vit, resnet = _model(tokenizer, "vit"), _model(tokenizer, "resnet")
     for name in LAYOUTS:
         directory = folder / name
@@ -195,7 +196,7 @@ def _write_open_clip_config(directory):
         },
         "text_cfg": {
             "context_length": 16,
-            "vocab_size": 530,
+            "vocab_size": VOCAB_SIZE,
             "width": 64,
             "heads": 1,
             "layers": 2,

@@ -19,12 +19,11 @@ class Tensor:
     def apply(self, directory):
         path = directory / self.file
         safe = path.suffix == ".safetensors"
-        content = load_file(path) if safe else torch.load(path, weights_only=True)
-        state = content.get("state_dict", content)
-        key = sorted(state)[self.place % len(state)]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about sparse and nested tensors
-            TENSORS[self.kind](state, key)
+            warnings.simplefilter("ignore")  # about sparse and quantized tensors
+            content = load_file(path) if safe else torch.load(path, weights_only=True)
+            state = content.get("state_dict", content)
+            TENSORS[self.kind](state, sorted(state)[self.place % len(state)])
             if safe:
                 save_file(state, path)
             else:

@@ -39,8 +39,16 @@ FOUND = [
     Case("Hugging Face", (Replace("vocab.json", "dangling link"),)),
     # configurations
     Case("Hugging Face", (SetJson("config.json", 0, "lists nested 10,000 deep"),)),
-    Case("Hugging Face, sharded", (SetJson("config.json", 424, 1_000_000),)),
-    Case("open_clip", (SetJson("open_clip_config.json", 330, {"x": 1}),)),
+    Case("Hugging Face", (SetJson("config.json", "num_hidden_layers", 1_000_000),)),
+    Case("Hugging Face", (SetJson("config.json", "text_config", "x"),)),
+    Case("Hugging Face", (SetJson("config.json", "projection_dim", None),)),
+    Case("Hugging Face", (SetJson("config.json", "hidden_act", []),)),
+    Case("Hugging Face", (SetJson("config.json", "layer_norm_eps", "x"),)),
+    Case("Hugging Face", (SetJson("preprocessor_config.json", "rescale_factor", "x"),)),
+    Case("open_clip", (SetJson("open_clip_config.json", "vocab_size", None),)),
+    Case("open_clip", (SetJson("open_clip_config.json", "layers", 1_000_000),)),
+    Case("open_clip", (SetJson("open_clip_config.json", "size", {"x": 1}),)),
+    Case("open_clip, ResNet", (SetJson("open_clip_config.json", "layers", [10**9] * 4),)),
     # vocabularies
     Case("Hugging Face", (SetJson("vocab.json", 1, None),)),
     Case("Hugging Face", (SetJson("vocab.json", 1, True),)),
