@@ -65,7 +65,7 @@ FORBIDDEN = (
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # each reader names one of these when the limit stops it
-OUT_OF_MEMORY = ("allocat", "not enough memory", "bad_alloc", "out of memory")
+OUT_OF_MEMORY = ("alloc", "not enough memory", "out of memory")
 
 events = None  # a list while a job runs
 
