@@ -78,6 +78,7 @@ FOUND = [
     Case("open_clip, training", (Splice("epoch_3.pt", 440, 287, b"\xe1\xc5", 0),)),
     Case("OpenAI", (Record("model.pt", "data.pkl", "bomb of 8 GB"),)),
     Case("OpenAI", (Rebuild("model.pt!data.pkl", 0, (1 << 25, 1 << 25), (0, 0)),)),
+    Case("OpenAI", (Rebuild("model.pt!data.pkl", 0, (), ()),)),
     Case("OpenAI", (Opcode("model.pt!data.pkl", 100, "memo of 2**31 entries"),)),
     Case("OpenAI", (Payload("model.pt!data.pkl", "eval"),)),
 ]
