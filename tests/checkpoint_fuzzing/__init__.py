@@ -1,0 +1,1 @@
+"""Damage to small checkpoints, and a process that loads them."""
