@@ -24,6 +24,8 @@ from skclip.model.clip import CLIP
 from skclip.model.config import PreprocessConfig
 
 KEY_LAYOUTS = (huggingface, open_clip, openai)
+# the exponential of a larger one is infinite in float32, that of its negative is zero
+_LARGEST_LOGIT_SCALE = 80
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ def _assemble(files, stored, weight_digests, local_files_only, copy):
     # all of OpenAI's archives are zip files; for others there is no need to wait for the digest
     archive = zipfile.is_zipfile(files.weights[0]) and is_openai_archive(weight_digests.result())
     if archive:
-        (config, preprocess_config), config_files = openai.infer_config(state), []
+        config, preprocess_config = _infer_config(state, files.weights)
+        config_files = []
     else:
         config, preprocess_config, config_files = read_config(files)
     vocabulary = find_vocabulary(files.directory, config.text)
@@ -234,6 +237,13 @@ def _convert(state, paths):
     )
 
 
+def _infer_config(state, paths):
+    try:
+        return openai.infer_config(state)
+    except ValueError as error:
+        raise CheckpointError(f"{join_names(paths)}: {error}") from error
+
+
 def _build_model(config, state, paths, *, complete, copy):
     """Build the model from tensors, after checking the name and shape of each."""
     where = join_names(paths)
@@ -270,6 +280,11 @@ def _build_model(config, state, paths, *, complete, copy):
         found = found.reshape(value.shape).to(value.dtype, copy=copy).contiguous()
         if not _is_finite(found):
             raise CheckpointError(f"{where}: {key} holds values that are not finite")
+        if key == "logit_scale" and abs(float(found)) > _LARGEST_LOGIT_SCALE:
+            raise CheckpointError(
+                f"{where}: logit_scale is {float(found):.3g}; the logarithm of the factor on "
+                f"similarities must lie between -{_LARGEST_LOGIT_SCALE} and {_LARGEST_LOGIT_SCALE}"
+            )
         tensors[key] = found
     model.load_state_dict(tensors, assign=True)
     return model.eval()
