@@ -81,7 +81,7 @@ TORCH_TENSORS = {
     "sparse rows": _set(lambda value: torch.eye(3).to_sparse_csr()),
     "meta": _set(lambda value: value.to("meta")),
     "meta of 2**60": _set(lambda value: torch.empty(1 << 60, device="meta")),
-    "stride 0": _set(lambda value: torch.zeros(1).expand(value.shape)),
+    "stride 0": _set(lambda value: torch.zeros(()).expand(value.shape)),
     "stride 0, 2**50": _set(lambda value: torch.zeros(1).expand(1 << 25, 1 << 25)),
     "stride 0, 2**31 rows": _set(lambda value: torch.zeros(1, 64).expand(1 << 31, 64)),
     "a view": _set(lambda value: torch.cat([value.flatten()] * 2)[: value.numel()].view_as(value)),
