@@ -53,7 +53,6 @@ TENSORS = {
     "int64": _set(lambda value: value.long()),
     "uint8": _set(lambda value: value.to(torch.uint8)),
     "bool": _set(lambda value: value.bool()),
-    "complex": _set(lambda value: value.to(torch.complex64) * (1 + 1j)),
     "NaN": _set(lambda value: torch.full(value.shape, torch.nan)),
     "infinite": _set(lambda value: torch.full(value.shape, torch.inf)),
     "huge": _set(lambda value: torch.full(value.shape, 3e38)),
@@ -72,8 +71,9 @@ TENSORS = {
     "a layer of 5,000 digits": _rename(lambda key: re.sub(r"\.\d+\.", "." + "1" * 5000 + ".", key)),
     "no layer number": _rename(lambda key: re.sub(r"\.\d+\.", ".x.", key)),
 }  # fmt: skip
-# what safetensors cannot hold
+# what safetensors cannot hold, or its first versions cannot
 TORCH_TENSORS = {
+    "complex": _set(lambda value: value.to(torch.complex64) * (1 + 1j)),
     "sparse": _set(lambda value: value.to_sparse()),
     "sparse, one entry of 2**50": _set(
         lambda value: torch.sparse_coo_tensor([[0], [0]], [1.0], (1 << 25, 1 << 25))

@@ -63,8 +63,8 @@ FOUND = [
     # weights
     Case("Hugging Face, sharded", (Tensor("model-00002-of-00002.safetensors", 0, "64 axes"),)),
     Case("skclip", (Tensor("model.safetensors", 309, "one number"),)),
-    Case("skclip", (Tensor("model.safetensors", 3, "complex"),)),
     Case("skclip", (Tensor("model.safetensors", 0, "huge"),)),  # the logit scale
+    Case("Hugging Face, torch", (Tensor("pytorch_model.bin", 3, "complex"),)),
     Case("Hugging Face, torch", (Tensor("pytorch_model.bin", 3, "sparse"),)),
     Case("Hugging Face, torch", (Tensor("pytorch_model.bin", 3, "meta"),)),
     Case("Hugging Face, torch", (Tensor("pytorch_model.bin", 12, "stride 0, 2**50"),)),
