@@ -129,9 +129,9 @@ def embed_collection(
                 total=len(collection),
                 initial=n_rows_before,
                 unit="image",
-                # the threads finish their batches at nearly the same time, so the last interval
-                # says little about the speed
-                smoothing=0.05,
+                # the average speed: threads finish batches at nearly the same time, and rows that a
+                # store has come in bursts, so the last intervals say little about the time left
+                smoothing=0,
                 disable=not verbose,
             ) as progress:
                 try:
