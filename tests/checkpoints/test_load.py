@@ -233,7 +233,6 @@ QUERY = "text_model.encoder.layers.0.self_attn.q_proj.weight"
 @pytest.mark.parametrize(
     ("dtype", "name"),
     [
-        (torch.complex64, "complex64"),
         (torch.bool, "bool"),
         (torch.int64, "int64"),
         (torch.float8_e4m3fn, "float8_e4m3fn"),
@@ -246,6 +245,16 @@ def test_a_weight_is_a_floating_point_number(edit, dtype, name):
     )
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(directory)
+
+
+def test_complex_weights_do_not_lose_their_imaginary_part(saved):
+    # not as safetensors, whose first versions have no complex numbers
+    path = saved / "model.safetensors"
+    state = load_file(path)
+    torch.save(state | {KEY: state[KEY].to(torch.complex64)}, saved / "pytorch_model.bin")
+    path.unlink()
+    with pytest.raises(CheckpointError, match="complex"):
+        load_checkpoint(saved)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

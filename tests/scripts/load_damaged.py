@@ -28,7 +28,7 @@ from skclip.checkpoints import fingerprint, load
 from skclip.checkpoints.formats import openai
 from skclip.encode import encoder as encoder_module
 from skclip.encode.encoder import load_encoder
-from skclip.exceptions import CheckpointError, ModelNotAvailableError
+from skclip.exceptions import CheckpointError, ModelNotAvailableError, TextTruncationWarning
 
 MEMORY = 1 << 30  # bytes that one job may map
 LONGEST_MESSAGE = 1000
@@ -127,6 +127,8 @@ def run(job):
     fingerprint.OPENAI_VOCAB_SIZE = job["vocab_size"]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        # a context may have become shorter than the text
+        warnings.simplefilter("ignore", TextTruncationWarning)
         events = []
         result = attempt(use, job)
         if result.get("outcome") == "refused" and "find" not in result:
