@@ -30,7 +30,7 @@ class ImageReadError(ValueError):
 
 
 class MissingImageWarning(UserWarning):
-    """Some images are missing or unreadable, and became rows of NaN (``on_error="nan"``)."""
+    """Some images could not be read: rows of NaN, or without prediction (``on_error="nan"``)."""
 
 
 class TextTruncationWarning(UserWarning):

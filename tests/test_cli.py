@@ -176,7 +176,7 @@ def test_ctrl_c_prints_the_command_that_resumes(photos):
     parts = sorted(name for name in os.listdir("out") if name.startswith("part-"))
     assert parts == [f"part-{i:05}.parquet" for i in range(len(parts))]
     assert 1 <= len(parts) < 600
-    assert 20 * len(parts) <= int(found[1]) < 20 * (len(parts) + 1)
+    assert 20 * len(parts) <= int(found[1]) <= 20 * (len(parts) + 1)
 
 
 def test_a_signal_before_the_first_part_is_complete_loses_nothing(photos, capsys):

@@ -14,6 +14,14 @@ _KINDS = {
 }
 
 
+def names_in(directory):
+    """Return the names of what is in a directory, as a set; raise CheckpointError if it fails."""
+    try:
+        return set(os.listdir(directory))
+    except OSError as error:
+        raise CheckpointError(f"{directory} cannot be read ({error.strerror})") from error
+
+
 def regular_file(path):
     """Check, without opening it, that a path is a file or a link to one.
 

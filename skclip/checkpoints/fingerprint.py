@@ -9,6 +9,8 @@ from skclip.checkpoints.formats import openai
 from skclip.checkpoints.resolve import DEFAULT_MODEL, resolve
 from skclip.checkpoints.tokenizer_files import OPENAI_VOCAB_SIZE, read_vocabulary
 
+_BLOCK = 1 << 20
+
 # Enters the hash of a model without tokenizer files, in place of its vocabulary. It must stay: the
 # fingerprint may not change when OpenAI's vocabulary, which such a model uses, is found later.
 WITHOUT_VOCABULARY = "the vocabulary of OpenAI's CLIP"
@@ -80,13 +82,27 @@ def fingerprint(digests, vocabulary):
     return digest.hexdigest()
 
 
-def digest_files(paths):
-    """Return the sha256 of each file, as a dict of its name to hexadecimal digits."""
-    digests = {}
+def digest_files(paths, is_needed=lambda: True):
+    """Return the sha256 of each file, as a dict of its name to hexadecimal digits.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    is_needed : callable, default=always
+        Is asked now and then whether anybody waits for the digests. If not, they are wrong.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    digests, block = {}, memoryview(bytearray(_BLOCK))
     for path in paths:
         regular_file(path)
-        with open(path, "rb") as file:
-            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        with open(path, "rb", buffering=0) as file:
+            while is_needed() and (n_bytes := file.readinto(block)):
+                digest.update(block[:n_bytes])
+        digests[path.name] = digest.hexdigest()
     return digests
 
 

@@ -1,5 +1,6 @@
 """Load a model with its tokenizer and its preprocessing configuration."""
 
+import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -120,12 +121,14 @@ def load_checkpoint(source=DEFAULT_MODEL, *, local_files_only=False, copy=True):
     """
     files = resolve(source, local_files_only=local_files_only)
     stored = _read_files(files.weights)
-    # the weights are hashed while the model is built
+    # the weights are hashed while the model is built; after an error nobody waits for that
+    is_over = threading.Event()
     hashing = ThreadPoolExecutor(1)
     try:
-        weight_digests = hashing.submit(digest_files, files.weights)
+        weight_digests = hashing.submit(digest_files, files.weights, lambda: not is_over.is_set())
         return _assemble(files, stored, weight_digests, local_files_only, copy)
     finally:
+        is_over.set()
         hashing.shutdown(wait=False)
 
 
@@ -217,7 +220,9 @@ def _read_files(paths):
     for path in paths:
         tensors = read_tensors(path)
         if twice := tensors.keys() & stored.keys():
-            raise CheckpointError(f"{path} holds tensors of another shard again: {some(twice)}")
+            raise CheckpointError(
+                f"{path} holds tensors that another shard holds too: {some(twice)}"
+            )
         stored |= tensors
     return stored
 

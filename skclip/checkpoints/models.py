@@ -11,6 +11,7 @@ import difflib
 import html
 from typing import NamedTuple
 
+from skclip._messages import shown
 from skclip.exceptions import ModelNotAvailableError
 
 _APPLE, _META = "apple-amlr", "CC-BY-NC 4.0"
@@ -169,14 +170,20 @@ class ModelTable(dict):
     """Maps the name of each model to the source of its weights; printed, it shows the facts."""
 
     def __repr__(self):
-        rows = [_HEADER, *map(_cells, self)]
+        rows = [_HEADER, *map(_cells, self._known())]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         return "\n".join([*lines, _NOTE])
 
+    def _known(self):
+        return [name for name in self if name in MODELS]  # others may have been added
+
     def _repr_html_(self):
         head = "".join(f"<th>{cell}</th>" for cell in _HEADER)
-        rows = ["".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(name)) for name in self]
+        rows = [
+            "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(name))
+            for name in self._known()
+        ]
         body = "".join(f"<tr>{row}</tr>" for row in rows)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{_NOTE}</p>"
 
@@ -250,8 +257,8 @@ def canonical_name(source):
     architecture = _normal(source.partition("/")[0].partition(":")[0])
     if candidates := _ARCHITECTURES.get(architecture):
         raise ModelNotAvailableError(
-            f"{source!r} names an architecture, but none of the models that have it: "
-            f"{', '.join(map(repr, candidates))}"
+            f"{shown(source)} is an architecture, not one of the models that have it: "
+            f"{', '.join(map(repr, candidates))}. A revision needs the repository's id"
         )
     return source
 

@@ -61,7 +61,10 @@ def _fetch(*, local_files_only):
 
 def _open_clip_file():
     """Return the path of open_clip's own copy; None if there is none. Nothing is imported."""
-    spec = importlib.util.find_spec("open_clip")
+    try:
+        spec = importlib.util.find_spec("open_clip")
+    except ValueError:  # what another module has put in its place
+        return None
     folders = spec.submodule_search_locations if spec is not None else None
     paths = [Path(folder) / OPENAI_MERGES for folder in folders or ()]
     return next((path for path in paths if path.is_file()), None)

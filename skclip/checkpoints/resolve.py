@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skclip._messages import shorten, some
-from skclip.checkpoints.files import regular_file
+from skclip.checkpoints.files import names_in, regular_file
 from skclip.checkpoints.formats import huggingface, open_clip
 from skclip.checkpoints.models import MODELS, canonical_name, suggest
 from skclip.checkpoints.tokenizer_files import NAMES as TOKENIZER_FILES
@@ -84,7 +84,7 @@ def identify(source):
         repo, revision = _hub_id(source)
         return (f"{repo}@{revision}" if revision else repo,)
     if path.is_dir():
-        files = path.iterdir()
+        files = [path / name for name in names_in(path)]
     else:
         files = [path, *(path.parent / name for name in COMPANIONS)]
     # what is no file has no content that could change; `resolve` refuses it
@@ -157,7 +157,7 @@ def _weight_names(names):
     archives = [name for name in names if name.endswith(_ARCHIVE_SUFFIXES) and "/" not in name]
     if len(archives) > 1:
         raise CheckpointError(
-            f"several files may hold the weights: {sorted(archives)}; pass the path of one of them"
+            f"several files may hold the weights: {some(archives)}; pass the path of one of them"
         )
     return archives
 
@@ -180,7 +180,7 @@ def _shards(index, names):
 
 def _collect(source, directory, weights):
     if weights is None:
-        names = {entry.name for entry in directory.iterdir()}
+        names = names_in(directory)
         chosen = [directory / name for name in _weight_names(names)]
         if not chosen:
             raise CheckpointError(

@@ -6,12 +6,13 @@ import struct
 import torch
 from safetensors.torch import load_file
 
-from skclip._messages import first_line, shorten
+from skclip._messages import first_line, shorten, shown
 from skclip.checkpoints.files import regular_file
 from skclip.checkpoints.torch_files import (
     MAX_DESCRIPTION,
     StoredModule,
     StoredTensor,
+    UnreadableTensor,
     module_tensors,
     open_torch_file,
 )
@@ -45,7 +46,8 @@ def read_tensors(path):
 
     Notes
     -----
-    The tensors take no more memory than the file, what describes them a few times eight megabytes.
+    The tensors take no more memory than the file, and what describes them at most some hundred
+    megabytes.
     """
     size = regular_file(path)
     if not size:
@@ -58,18 +60,23 @@ def read_tensors(path):
             opened = open_torch_file(file, size)
             if isinstance(opened.root, StoredModule):
                 stored = module_tensors(opened.root)
+                stored = {key: value for key, value in stored.items() if _is_weight(key)}
             else:
                 stored = _state_dict(opened.root, path)
-            stored = {key: value for key, value in stored.items() if _is_weight(key)}
             if not stored:
                 raise CheckpointError(f"{path} holds no tensors")
+            for key, value in stored.items():
+                if isinstance(value, UnreadableTensor):
+                    raise CheckpointError(f"{path}: {shorten(key)} is no weight: {value.reason}")
             return opened.load(stored)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} cannot be read because it holds more than tensors, or is damaged; "
             f"save its state dict as safetensors ({first_line(error)})"
         ) from error
-    except (OSError, MemoryError, CheckpointError):
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror or error})") from error
+    except (MemoryError, CheckpointError):
         raise
     # which exception the readers raise depends on the damage
     except Exception as error:
@@ -90,13 +97,13 @@ def _state_dict(loaded, path):
             loaded = loaded[key]
             break
     if not isinstance(loaded, dict) or not loaded:
-        raise CheckpointError(f"{path} must hold a state dict, got {_kind(loaded)}")
+        found = "an empty dict" if loaded == {} else _kind(loaded)
+        raise CheckpointError(f"{path} must hold a state dict, got {found}")
     state = {key: value for key, value in loaded.items() if _is_weight(key)}
     for key, value in state.items():
-        if not isinstance(key, str) or not isinstance(value, StoredTensor):
+        if not isinstance(key, str) or not isinstance(value, (StoredTensor, UnreadableTensor)):
             raise CheckpointError(
-                f"{path} is not a state dict: {shorten(repr(key))} is a {type(value).__name__}, "
-                "not a tensor"
+                f"{path} is not a state dict: {shown(key)} is {_kind(value)}, not a tensor"
             )
     for prefix in _PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
@@ -109,4 +116,8 @@ def _is_weight(key):
 
 
 def _kind(value):
-    return "an empty dict" if value == {} else f"a {type(value).__name__}"
+    if isinstance(value, (StoredTensor, UnreadableTensor)):
+        return "a tensor"
+    if value is None:
+        return "something else"
+    return f"a {type(value).__name__}"

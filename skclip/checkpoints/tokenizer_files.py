@@ -3,7 +3,7 @@
 import gzip
 import zlib
 
-from skclip.checkpoints.files import regular_file
+from skclip.checkpoints.files import names_in, regular_file
 from skclip.checkpoints.json_files import LARGEST, read_fields, read_json, write_json
 from skclip.exceptions import CheckpointError
 from skclip.model.fields import TEXT, Kind
@@ -59,7 +59,7 @@ def read_vocabulary(directory, *, vocab_size, names=NAMES):
         If the tokenizer is of another kind, damaged or incomplete, or does not fit the model.
     """
     # also a link that leads nowhere is there, so that the message names it
-    names = set(names) & {entry.name for entry in directory.iterdir()}
+    names = set(names) & names_in(directory)
     if not has_tokenizer(names):
         for name, other in (VOCABULARY, VOCABULARY[::-1]):
             if name in names:

@@ -7,6 +7,7 @@ wanted are read afterwards.
 
 import io
 import math
+import os
 import pickle
 import struct
 import types
@@ -18,8 +19,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-# The pickle and the index of a file with 100,000 tensors fit; those of CLIP have some thousands.
+# The header or the index of a file with 100,000 tensors fits; those of CLIP have some thousands.
 MAX_DESCRIPTION = 8 << 20
+# The pickle of a CLIP with the state of its training takes about 1 MB, and the longest one seconds.
+_MAX_PICKLE = 2 << 20
 _MAX_DIMENSIONS = 8
 _MAX_NAME = 1000
 # a weight may be stored once and have two names
@@ -36,6 +39,11 @@ _STORAGE_DTYPES = {
     "CharStorage": torch.int8,
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
+    "ComplexFloatStorage": torch.complex64,
+    "ComplexDoubleStorage": torch.complex128,
+    "QInt8Storage": torch.qint8,
+    "QUInt8Storage": torch.quint8,
+    "QInt32Storage": torch.qint32,
 }
 # TorchScript wraps typed lists and dictionaries in these; each returns its first argument.
 _TYPED_CONTAINERS = (
@@ -48,6 +56,7 @@ _TYPED_CONTAINERS = (
 # What training states hold beside tensors, and torch's weights-only reading accepts.
 _BESIDE_TENSORS = {
     ("torch", "Size"),
+    ("torch", "Tensor"),
     ("torch", "device"),
     ("torch.serialization", "_get_layout"),
     ("_codecs", "encode"),
@@ -94,6 +103,12 @@ class StoredTensor(NamedTuple):
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
+
+
+class UnreadableTensor(NamedTuple):
+    """A tensor that no weight can be. Beside the weights it does no harm."""
+
+    reason: str
 
 
 class StoredModule:
@@ -181,15 +196,15 @@ def module_tensors(root):
         seen.add(id(module))
         inner = []
         for name, value in module.state.items():
-            if not isinstance(value, (StoredTensor, StoredModule)):
+            if not isinstance(value, (StoredTensor, UnreadableTensor, StoredModule)):
                 continue
             name = f"{prefix}{name}"
             if len(name) > _MAX_NAME:
                 raise pickle.UnpicklingError(f"it has names of more than {_MAX_NAME} characters")
-            if isinstance(value, StoredTensor):
-                tensors[name] = value
-            else:
+            if isinstance(value, StoredModule):
                 inner.append((f"{name}.", value))
+            else:
+                tensors[name] = value
         waiting += reversed(inner)
     return tensors
 
@@ -233,14 +248,15 @@ def _open_zipped(file, size):
 def _read_record(file, archive, name, nbytes=None):
     """Read a record of `nbytes`, by default of no more than a description may have."""
     info = archive.getinfo(name)
-    fits = info.file_size <= MAX_DESCRIPTION if nbytes is None else info.file_size == nbytes
+    fits = info.file_size <= _MAX_PICKLE if nbytes is None else info.file_size == nbytes
     # torch compresses code only; a record that is stored as it is, is no larger than the file
     if not fits or info.compress_type != zipfile.ZIP_STORED:
         raise zipfile.BadZipFile(
             f"record {name!r} of {info.file_size} bytes has an unexpected size or is compressed"
         )
-    # the index of a damaged file may point before its beginning
-    file.seek(max(info.header_offset, 0))
+    if not 0 <= info.header_offset < os.fstat(file.fileno()).st_size:
+        raise zipfile.BadZipFile(f"record {name!r} does not stand where the index says")
+    file.seek(info.header_offset)
     header = file.read(_LOCAL_HEADER.size)
     signature, length_of_name, length_of_extra = _LOCAL_HEADER.unpack(header)
     if signature != _LOCAL_SIGNATURE:
@@ -262,7 +278,7 @@ def _read_exactly(file, nbytes):
 
 def _open_legacy(file, size):
     """Open a file in the format before torch 1.6: five pickles, then the storages in order."""
-    head = io.BytesIO(file.read(MAX_DESCRIPTION))
+    head = io.BytesIO(file.read(_MAX_PICKLE))
     if _Unpickler(head).load() != _LEGACY_MAGIC or _Unpickler(head).load() != _LEGACY_PROTOCOL:
         raise pickle.UnpicklingError("it is neither safetensors nor written by torch.save")
     system = _Unpickler(head).load()
@@ -314,10 +330,13 @@ class _Unpickler(pickle._Unpickler):
             return StoredModule
         if module == "torch" and name in _STORAGE_DTYPES:
             return _STORAGE_DTYPES[name]
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
-        if module == "torch._utils" and name in _REBUILDERS:
-            return _REBUILDERS[name]
+        # not getattr, which imports parts of torch by their names
+        if module == "torch" and isinstance(vars(torch).get(name), torch.dtype):
+            return vars(torch)[name]
+        if module in ("torch", "torch.storage") and name == "UntypedStorage":
+            return torch.uint8
+        if module in ("torch._utils", "torch._tensor") and name.startswith("_rebuild_"):
+            return _REBUILDERS.get(name, _other_tensor)
         if (module, name) == ("torch.nn.parameter", "Parameter"):
             return _first
         if module == "collections" and name in ("OrderedDict", "Counter"):
@@ -388,30 +407,50 @@ def _is_size(value):
 def _stored_tensor(storage, offset, size, stride, *_):
     """Describe a tensor, as ``torch._utils._rebuild_tensor_v2`` would make it."""
     if not isinstance(storage, StoredStorage) or not _is_size(offset):
-        raise pickle.UnpicklingError("a tensor has no storage")
+        return UnreadableTensor("it has no storage")
     for lengths in (size, stride):
         if not isinstance(lengths, tuple) or len(lengths) > _MAX_DIMENSIONS:
-            raise pickle.UnpicklingError("a tensor has an unexpected shape")
+            return UnreadableTensor("it has an unexpected shape")
         if not all(_is_size(length) for length in lengths):
-            raise pickle.UnpicklingError("a tensor has an unexpected shape")
+            return UnreadableTensor("it has an unexpected shape")
     if len(size) != len(stride):
-        raise pickle.UnpicklingError("a tensor has an unexpected shape")
+        return UnreadableTensor("it has an unexpected shape")
     numel = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     # a tensor with strides of 0 is larger than its storage, which no weight is
     if numel > storage.numel or (numel and last >= storage.numel):
-        raise pickle.UnpicklingError(
+        return UnreadableTensor(
             f"a tensor of shape {size} does not lie in its storage of {storage.numel} numbers"
         )
     return StoredTensor(storage, offset, size, stride)
 
 
 def _dictionary(items=()):
-    """Return what ``OrderedDict(items)`` would hold."""
+    """Return what ``OrderedDict(items)`` would hold.
+
+    Nothing is copied, because a file may name the same items a million times.
+    """
+    if isinstance(items, dict):
+        return items
+    if items != () and not isinstance(items, list):
+        raise pickle.UnpicklingError("a dictionary is made of something else than pairs")
     made = {}
-    for key, value in items.items() if isinstance(items, dict) else items:
+    for key, value in items:
         _set_item(made, key, value)
+    if items:
+        items.clear()
     return made
+
+
+def _other_tensor(*_):
+    return UnreadableTensor("it is sparse, quantized, or of another kind that no weight is")
+
+
+def _typed_tensor(function, _, arguments, *__):
+    """Describe a tensor with attributes, as ``torch._tensor._rebuild_from_type_v2`` makes it."""
+    if not isinstance(function, types.FunctionType) or not isinstance(arguments, tuple):
+        return _other_tensor()
+    return function(*arguments)
 
 
 def _first(value, *_):
@@ -425,6 +464,7 @@ def _ignored(*_):
 _REBUILDERS = {
     "_rebuild_tensor": _stored_tensor,
     "_rebuild_tensor_v2": _stored_tensor,
+    "_rebuild_from_type_v2": _typed_tensor,
     "_rebuild_parameter": _first,
     "_rebuild_parameter_with_state": _first,
 }

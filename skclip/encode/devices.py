@@ -58,6 +58,6 @@ def resolve_dtype(dtype, device):
     """
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be 'auto', 'float32' or 'bfloat16', got {dtype!r}")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(f"dtype must be 'auto', 'float32' or 'bfloat16', got {shown(dtype)}")
     return DTYPES[dtype]

@@ -290,11 +290,11 @@ def check_fingerprint(model, expected):
     if expected is None or encoder.former_fingerprint() != expected:
         raise CheckpointError(
             "the model is not the one this was fitted with: its fingerprint is "
-            f"{_brief(found)}, expected {_brief(expected)}; fit again, or restore the model's files"
+            f"{brief(found)}, expected {brief(expected)}; fit again, or restore the model's files"
         )
 
 
-def _brief(fingerprint):
+def brief(fingerprint):
     """Return the first digits of a sha256; another fingerprint as a message has room for it."""
     is_sha256 = isinstance(fingerprint, str) and re.fullmatch("[0-9a-f]{64}", fingerprint)
     return fingerprint[:12] if is_sha256 else shown(fingerprint)

@@ -79,7 +79,9 @@ def append_reject_label(labels, reject_label):
             f"reject_label must not be one of the classes, got {shown(reject_label)}; pass "
             "another one"
         )
-    return label_array([*labels.tolist(), reject_label], f"classes and {reject_label=}")
+    return label_array(
+        [*labels.tolist(), reject_label], f"classes and reject_label={shown(reject_label)}"
+    )
 
 
 def _names_by_label(classes, y):

@@ -7,10 +7,12 @@ integers beside floats, and makes strings of numbers beside strings. Such labels
 from numbers import Integral
 
 import numpy as np
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import column_or_1d
 
 from skclip._messages import shown
+from skclip._warnings import warn
 from skclip.inputs.arrays import is_tensor, to_numpy
 from skclip.inputs.columns import is_missing
 
@@ -37,7 +39,14 @@ def as_labels(y):
         If a label is missing (None, NaN, NA, NaT or masked) or infinite, labels are not all str or
         all numbers, or numpy cannot hold them as they are.
     """
-    column = column_or_1d(_as_array(y), warn=True)
+    array = _as_array(y)
+    if array.ndim == 2 and array.shape[1] == 1:
+        warn(
+            "A column-vector y was passed when a 1d array was expected; pass y.ravel(), or the "
+            "column itself",
+            DataConversionWarning,
+        )
+    column = column_or_1d(array)
     if len(column) == 0:
         return column
     if column.dtype.kind != "O":
@@ -45,7 +54,8 @@ def as_labels(y):
             _check_present(column, column != column)  # as NaN and NaT are
         assert_all_finite(column, input_name="y")
         return column
-    labels = column.tolist()
+    # a data set of torch gives each label as a tensor without axes
+    labels = [_number(label) for label in column.tolist()]
     if not _all_are(labels, (str, int)):
         _check_present(column, np.array([is_missing(label) for label in labels]))
     if isinstance(y, (list, tuple)) or not _all_are(labels, str):
@@ -142,6 +152,11 @@ def _as_array(y):
     if isinstance(dtype, np.dtype) and dtype.kind != "T":
         return np.asarray(y)
     return np.asarray(y, dtype=object)
+
+
+def _number(label):
+    """Return the number in an array or tensor without axes; anything else as it is."""
+    return label.item() if getattr(label, "shape", None) == () and hasattr(label, "item") else label
 
 
 def _all_are(labels, types):

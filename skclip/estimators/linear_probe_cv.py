@@ -81,7 +81,9 @@ def check_folds(folds, y, weight, score_weight):
 
 
 def row_numbers(rows):
-    """Return one side of a split as a 1-D array of ints or booleans, which numpy can index by."""
+    """Return one side of a split as what numpy indexes by: a slice, or 1-D ints or booleans."""
+    if isinstance(rows, slice):
+        return rows
     rows = np.asarray(rows)
     if rows.ndim != 1:
         raise ValueError(f"rows of shape {rows.shape}")

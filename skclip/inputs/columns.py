@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, MappingView, Set
 
 import numpy as np
 
+from skclip._messages import shown
 from skclip.inputs.paths import how_to_list
 
 
@@ -146,9 +147,9 @@ def _how_to_collect(X, name, items):
 def _several_columns(X, shape, name, items):
     # a table of pyarrow has the columns themselves under `columns`
     columns = X.column_names if hasattr(X, "to_pylist") else list(getattr(X, "columns", ()))
-    shown = f" ({', '.join(map(repr, columns[:5]))}{', ...' * (len(columns) > 5)})"
+    listed = f" ({', '.join(map(shown, columns[:5]))}{', ...' * (len(columns) > 5)})"
     return (
-        f"{name} must be one column of {items}, got {shape[1]} columns{shown if columns else ''}; "
+        f"{name} must be one column of {items}, got {shape[1]} columns{listed if columns else ''}; "
         f"select the one that holds the {items}, or let ColumnTransformer do it: "
-        f"make_column_transformer((estimator, [{(columns or [0])[0]!r}]))"
+        f"make_column_transformer((estimator, [{shown((columns or [0])[0])}]))"
     )

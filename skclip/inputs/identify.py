@@ -4,6 +4,7 @@ A header may promise anything, and a few bytes may cost gigabytes or minutes. Wh
 follow from the number of its pixels, which ``PIL.Image.MAX_IMAGE_PIXELS`` limits.
 """
 
+import re
 import struct
 
 from PIL import Image
@@ -23,8 +24,12 @@ _MIN_BITS_PER_PIXEL = {"DDS": 4}
 # Each scan of a progressive JPEG file passes over all pixels, and a scan may have few bytes.
 # Encoders write about ten; libtiff has the same limit for JPEG data in TIFF files.
 _MAX_SCANS = 100
+# the beginning of a scan of one to four colors, of the one length that it may have; the marker
+# alone is found by chance in a film behind the picture
+_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 # Pillow copies up to a megabyte for each comment between pixels written as text
 _MAX_COMMENTS = 1000
+_COMMENT = re.compile(rb"#")
 _BLOCK = 2**20
 
 
@@ -132,22 +137,23 @@ def _check_proportions(picture, stream, n_bytes):
             "is a compressed FITS file, which Pillow decompresses without a limit; decompress it "
             "first"
         )
-    if picture.info.get("progressive") and _has_more(stream, b"\xff\xda", _MAX_SCANS):
+    if picture.info.get("progressive") and _has_more(stream, _SCAN, 5, _MAX_SCANS):
         raise Unreadable(
             f"is a progressive JPEG file of more than {_MAX_SCANS} scans (it could be a "
             "decompression bomb)"
         )
-    if "ppm_plain" in codecs and _has_more(stream, b"#", _MAX_COMMENTS):
+    if "ppm_plain" in codecs and _has_more(stream, _COMMENT, 1, _MAX_COMMENTS):
         raise Unreadable(f"is a plain PPM file of more than {_MAX_COMMENTS} comments")
 
 
-def _has_more(stream, pattern, limit):
-    """Whether a pattern of bytes occurs more than `limit` times in a stream."""
+def _has_more(stream, pattern, length, limit):
+    """Whether a pattern of some bytes' length occurs more than `limit` times in a stream."""
     position = stream.tell()
     stream.seek(0)
     count, end = 0, b""
     while count <= limit and (block := stream.read(_BLOCK)):
-        count += (end + block).count(pattern)
-        end = block[len(block) - len(pattern) + 1 :]
+        searched = end + block
+        count += len(pattern.findall(searched))
+        end = searched[max(len(searched) - length + 1, 0) :]
     stream.seek(position)
     return count > limit

@@ -7,19 +7,21 @@ methods of the item that it returns.
 import hashlib
 import io
 import os
-import reprlib
 import stat
 from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
 
+from skclip._messages import first_line, shorten, shown
 from skclip.inputs.arrays import is_numeric_array, is_tensor, to_numpy
 from skclip.inputs.columns import is_missing
 from skclip.inputs.decode import OpenedImage, array_to_rgb, open_file, open_stream
 from skclip.inputs.identify import Unreadable
 from skclip.inputs.pillow_warnings import pillow_without_warnings
 from skclip.inputs.ranges import FileRange
+
+_LONGEST_PATH = 300  # in messages
 
 
 class ImageUnreadableError(Exception):
@@ -87,8 +89,8 @@ class ImageItem:
         # Pillow raises all kinds of exceptions for damaged files
         except Exception as error:
             raise ImageUnreadableError(
-                f"{_label(self.given)} cannot be decoded ({type(error).__name__}: {error}); it may "
-                "be damaged or incomplete"
+                f"{_label(self.given)} cannot be decoded ({type(error).__name__}: "
+                f"{first_line(error)}); it may be damaged or incomplete"
             ) from error
 
     # Each kind of image has a method `_open`: a context manager that yields an `OpenedImage` or
@@ -420,8 +422,7 @@ def _label(given):
     """Return how an image is named in messages."""
     path = given.get("path") if isinstance(given, dict) else given
     if isinstance(path, (str, os.PathLike)):
-        shown = repr(os.fspath(path))
-        return f"the file {shown if len(shown) <= 300 else shown[:300] + '...'}"
+        return f"the file {shorten(repr(os.fspath(path)), _LONGEST_PATH)}"
     if isinstance(given, dict) and isinstance(given.get("bytes"), bytes):
         given = given["bytes"]
     if isinstance(given, (bytes, bytearray, memoryview)):
@@ -432,8 +433,8 @@ def _label(given):
     if isinstance(given, Image.Image):
         return f"the PIL image of size {given.size} and mode {given.mode}"
     if isinstance(given, dict):
-        return f"the dict with the keys {list(given)}"
+        return f"the dict with the keys {shown(list(given))}"
     if hasattr(given, "shape") and hasattr(given, "dtype"):
         what = "tensor" if is_tensor(given) else "array"
         return f"the {what} of shape {tuple(given.shape)} and dtype {given.dtype}"
-    return f"{type(given).__name__} {reprlib.repr(given)}"
+    return f"{type(given).__name__} {shown(given)}"

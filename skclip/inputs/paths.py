@@ -2,6 +2,8 @@
 
 import os
 
+_LONGEST = 300
+
 
 def how_to_list(path):
     """Return how the files that a folder or a pattern stands for are listed.
@@ -21,6 +23,8 @@ def how_to_list(path):
     >>> how_to_list("photos/*.jpg")
     "list the files that match: sorted(glob.glob('photos/*.jpg'))"
     """
+    if len(os.fspath(path)) > _LONGEST:
+        return None
     shown = repr(os.fspath(path))
     if os.path.isdir(path):
         return f"list the images in it: sorted(pathlib.Path({shown}).rglob('*.jpg'))"

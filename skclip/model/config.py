@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from skclip._messages import shown
 from skclip.model import fields
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -268,7 +269,7 @@ class CLIPConfig:
 def _check_fields(config, kinds):
     for name, kind in kinds.items():
         if not kind.accepts(value := getattr(config, name)):
-            raise ValueError(f"{name} must be {kind.words}, got {value!r}")
+            raise ValueError(f"{name} must be {kind.words}, got {shown(value)}")
 
 
 def _fill_defaults(config, channels):

@@ -87,6 +87,8 @@ def _check_symbols(vocab, merges, start_token, end_token):
     for pair in merges:
         if len(pair) != 2 or not all(isinstance(symbol, str) for symbol in pair):
             raise ValueError(f"a merge has two symbols, got {shown(pair)}")
+    if len(set(merges)) < len(merges):
+        raise ValueError("a merge occurs twice")
     for token in (start_token, end_token):
         if not isinstance(token, str):
             raise ValueError(f"the start and end token must be str, got {shown(token)}")

@@ -350,5 +350,5 @@ def test_shards_that_are_not_one_set(saved, names):
 
 def test_a_tensor_in_two_shards(saved):
     names = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-    with pytest.raises(CheckpointError, match=f"00002-of-00002.*another shard again: {KEY}"):
+    with pytest.raises(CheckpointError, match=f"00002-of-00002.*another shard holds too: {KEY}"):
         load_checkpoint(split(saved, *names, overlap=[KEY]))

@@ -113,7 +113,9 @@ def test_spellings_of_the_peers(spelling, name):
 @pytest.mark.parametrize("spelling", ["ViT-B-32", "ViT-B-32/laion2b_s34b", "vit-b-32:other"])
 def test_an_architecture_alone_is_ambiguous(spelling):
     candidates = "'ViT-B-32/openai', 'ViT-B-32/laion2b_s34b_b79k', .*'ViT-B-32/metaclip_fullcc'"
-    with pytest.raises(ModelNotAvailableError, match=f"'{spelling}' names .*: {candidates}"):
+    with pytest.raises(
+        ModelNotAvailableError, match=f"'{spelling}' is an architecture, .*: {candidates}"
+    ):
         canonical_name(spelling)
 
 

@@ -124,13 +124,15 @@ def test_map_in_threads_returns_results_in_order():
 
 def test_an_interrupted_end_does_not_lose_a_running_thread():
     """Otherwise Python would exit while the thread is inside torch, and abort."""
-    threads, go_on = [], threading.Event()
+    threads, go_on, started = [], threading.Event(), threading.Barrier(3)
 
     def compute(number):
         threads.append(threading.current_thread())
+        started.wait(60)
         go_on.wait(60)
 
     def interrupt():
+        started.wait(60)
         # the first one ends the waiting for a result, the second one that for the threads
         for _ in range(2):
             time.sleep(0.1)

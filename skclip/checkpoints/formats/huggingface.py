@@ -227,7 +227,8 @@ def read_activation(directory):
     if content.get("model_type") != "clip":
         return None
     model = read_fields(content, MODEL_FIELDS, path)
-    return _tower(model, "vision_config", VISION_FIELDS, path)["hidden_act"]
+    schema = {"hidden_act": VISION_FIELDS["hidden_act"]}
+    return _tower(model, "vision_config", schema, path)["hidden_act"]
 
 
 def read_preprocess_config(directory, image_size):
@@ -253,6 +254,8 @@ def read_preprocess_config(directory, image_size):
             "and no processor_config.json with an image processor. Copy that file from the source "
             "of the model; there is no safe default"
         )
+    if content.get("do_center_crop") is False:
+        content = {**content, "crop_size": None}  # it is not used
     given = read_fields(content, PREPROCESS_FIELDS, path)
     size, crop, crops = given["size"], given["crop_size"], given["do_center_crop"]
     if crops and crop is None:

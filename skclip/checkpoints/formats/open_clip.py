@@ -1,6 +1,7 @@
 """open_clip's layout: open_clip_config.json, and ``text.`` before a separate text tower."""
 
 from skclip._messages import shown
+from skclip.checkpoints.files import names_in
 from skclip.checkpoints.formats import huggingface
 from skclip.checkpoints.json_files import REQUIRED, read_fields, read_json, write_json
 from skclip.checkpoints.tokenizer_files import has_tokenizer
@@ -259,7 +260,7 @@ def _check_tokenizer(text, directory, path):
             f"{path}: tokenizer_kwargs={shown(cleaning)} is not known; {_ADAPTER}"
         )
     name = text["hf_tokenizer_name"] or ""
-    names = {entry.name for entry in directory.iterdir()}
+    names = names_in(directory)
     if name and not name.startswith("openai/clip-") and not has_tokenizer(names):
         raise CheckpointError(
             f"{path} names the tokenizer {shown(name)}; put its vocab.json and merges.txt beside it"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from contextlib import contextmanager
 
@@ -18,7 +19,7 @@ class Interrupts:
     """SIGINT (Ctrl-C) and SIGTERM, and what they do at which moment of a run.
 
     The first signal raises a `KeyboardInterrupt`: at once, or, inside `deferred`, when `check` is
-    called. A second one ends the process without further ado.
+    called. A second one ends the process at once.
 
     Attributes
     ----------
@@ -37,8 +38,10 @@ class Interrupts:
         A signal that the process ignores, as under nohup, stays ignored.
         """
         replaced = {}
+        # only the main thread may handle signals
+        is_main = threading.current_thread() is threading.main_thread()
         try:
-            for number in _SIGNALS:
+            for number in _SIGNALS if is_main else ():
                 if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
                     replaced[number] = signal.signal(number, self._handle)
             yield

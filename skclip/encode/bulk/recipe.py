@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skclip._messages import shorten
 from skclip.checkpoints.fingerprint import checkpoint_fingerprint
 from skclip.checkpoints.resolve import DEFAULT_MODEL
 from skclip.encode.devices import resolve_device, resolve_dtype
 from skclip.encode.encoder import load_encoder, variant_of
 from skclip.encode.images import embed_in_batches, embedding_width
+from skclip.encode.protocol import brief
 from skclip.encode.vectors import normalize_rows
 from skclip.inputs.images import as_images
 
@@ -193,4 +195,6 @@ def difference(before, now):
         "variant": "another way to prepare images",
     }
     name = next(name for name in (*now, *before) if before.get(name) != now.get(name))
-    return f"{words.get(name, f'another {name}')} ({before.get(name)}, now {now.get(name)})"
+    values = before.get(name), now.get(name)
+    then, here = (brief(v) if name == "model" else shorten(str(v)) for v in values)
+    return f"{words.get(name, f'another {name}')} ({then}, now {here})"

@@ -121,8 +121,6 @@ def embed_collection(
         parts = Parts(out, run)
         n_rows_before = parts.n_rows
         if parts.unfinished:
-            if resumed:
-                place.check()
             # a cluster returns whole parts, which take too long to wait for
             deferred = interrupts.deferred() if scheduler is None else nullcontext()
             with tqdm(
@@ -135,6 +133,8 @@ def embed_collection(
                 disable=not verbose,
             ) as progress:
                 try:
+                    if resumed:
+                        place.check()
                     jobs = _jobs(collection, parts)
                     with deferred, closing(place.embed_all(jobs, described)) as done:
                         _take(done, parts, progress.update, interrupts.check)

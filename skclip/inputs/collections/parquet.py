@@ -228,7 +228,7 @@ def _cells_per_batch(metadata, groups, name):
     for group in groups:
         columns = metadata.row_group(group)
         for column in map(columns.column, range(columns.num_columns)):
-            if column.path_in_schema.partition(".")[0] == name and column.num_values:
+            if f"{column.path_in_schema}.".startswith(f"{name}.") and column.num_values:
                 _check_size(column)
                 largest = max(largest, column.total_uncompressed_size // column.num_values)
     return max(1, min(_CELLS_PER_BATCH, _BYTES_PER_BATCH // largest))

@@ -466,7 +466,7 @@ def test_another_recipe_is_refused(collection, begun, recipe, rows_per_part, mes
 def test_another_model_is_refused(collection, begun, monkeypatch):
     describe = Recipe.describe
     monkeypatch.setattr(Recipe, "describe", lambda self: {**describe(self), "model": "other"})
-    with pytest.raises(ValueError, match=r"another model \([0-9a-f]+, now other\)"):
+    with pytest.raises(ValueError, match=r"another model \([0-9a-f]+, now 'other'\)"):
         embed_collection(collection, begun, TINY, **OPTIONS)
 
 
