@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclip._warnings import warn
 from skclip.estimators.labels import as_labels, distinct_labels, show_first
-from skclip.estimators.solvers import log_probabilities
+from skclip.solvers.softmax import log_probabilities
 
 
 def logits_per_class(logits):

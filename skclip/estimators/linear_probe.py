@@ -5,9 +5,10 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skclip._messages import shown
 from skclip._sklearn_compat import Interval, StrOptions, _check_sample_weight, _fit_context
@@ -15,13 +16,11 @@ from skclip._warnings import warn
 from skclip.estimators.base import EstimatorMixin
 from skclip.estimators.labels import as_labels
 from skclip.estimators.linear import LinearPredictionMixin
-from skclip.estimators.solvers import (
-    LARGEST,
-    check_two_classes,
-    coefficients,
-    logistic_problem,
-    minimize,
-)
+from skclip.solvers.paths import fit_paths
+from skclip.solvers.rows import arrange, coefficients
+
+# The largest feature and the largest weight. The solver adds up squares of them.
+LARGEST = 1e50
 
 
 def weigh_classes(class_weight, classes, y, sample_weight):
@@ -86,6 +85,22 @@ def check_size(name, values):
         )
 
 
+def check_two_classes(y):
+    """Refuse rows of fewer than two classes, for which the minimum would lie at infinity.
+
+    Parameters
+    ----------
+    y : ndarray of int
+        The classes of the rows of positive weight.
+    """
+    found = len(np.unique(y))
+    if found < 2:
+        raise ValueError(
+            f"The rows of positive weight to fit on hold {found} class{'es' * (found == 0)}, need "
+            "at least two; check sample_weight and class_weight."
+        )
+
+
 def as_dtype(coefficients, dtype):
     """Return coefficients in the dtype of X; refuse those that are too large for it."""
     if np.abs(coefficients).max() > np.finfo(dtype).max:
@@ -134,22 +149,64 @@ class BaseLinearProbe(LinearPredictionMixin, EstimatorMixin, BaseEstimator):
 
     def _fit_minimum(self, X, y, weight, C):
         """Set ``coef_``, ``intercept_`` and ``n_iter_``."""
-        problem = logistic_problem(
-            X, y, len(self.classes_), weight, fit_intercept=self.fit_intercept
-        )
-        theta, self.n_iter_, converged = minimize(problem, C, tol=self.tol, max_iter=self.max_iter)
-        if not converged:
-            if self.n_iter_ == self.max_iter:
-                cause = f"after max_iter={self.max_iter} Newton steps; raise max_iter, scale X, or"
+        rows = arrange(X, y, len(self.classes_), weight, fit_intercept=self.fit_intercept)
+        (solution,) = self._solve(rows, [np.arange(len(X))], np.array([C]), self.tol)
+        minimum = solution.minimum
+        self.n_iter_ = max(minimum.n_iter, 1)
+        if not minimum.converged:
+            if minimum.n_iter >= self.max_iter:
+                cause = f"after max_iter={self.max_iter} steps; raise max_iter, scale X, or"
             else:
                 cause = (
-                    f"after {self.n_iter_} Newton steps, since weights or features are too far "
+                    f"after {minimum.n_iter} steps, since weights or features are too far "
                     "apart in size for float64; bring them closer together, scale X, or"
                 )
             warn(f"{type(self).__name__} has not converged {cause} lower C.", ConvergenceWarning)
-        coef, intercept = coefficients(problem, theta)
+        coef, intercept = coefficients(rows, minimum.point.theta)
         self.coef_ = as_dtype(coef, X.dtype)
         self.intercept_ = as_dtype(intercept, X.dtype)
+
+    def _solve(self, rows, folds, Cs, tol):
+        """Return the solutions of :func:`~skclip.solvers.paths.fit_paths` for this probe."""
+        device = self.device
+        if device != "cpu":  # without it, a fit does not import torch
+            from skclip.encode.devices import resolve_device
+
+            device = str(resolve_device(device))
+        return fit_paths(rows, folds, Cs, tol=tol, max_iter=self.max_iter, device=device)
+
+    def to_sklearn(self):
+        """Return the fitted classifier as one of scikit-learn.
+
+        It predicts the same, and goes wherever scikit-learn's own estimators go: export to ONNX,
+        explanation by SHAP, files of skops.
+
+        Returns
+        -------
+        classifier : LogisticRegression
+            A fitted :class:`~sklearn.linear_model.LogisticRegression` with the coefficients of this
+            probe, and the same ``C``, ``fit_intercept`` and ``class_weight``.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skclip import LinearProbe
+        >>> X, y = load_iris(return_X_y=True)
+        >>> LinearProbe(C=10).fit(X, y).to_sklearn()
+        LogisticRegression(C=10)
+        """
+        check_is_fitted(self)
+        classifier = LogisticRegression(
+            C=getattr(self, "C_", None) or self.C,
+            fit_intercept=self.fit_intercept,
+            class_weight=self.class_weight,
+        )
+        classifier.classes_, classifier.n_features_in_ = self.classes_, self.n_features_in_
+        classifier.coef_, classifier.intercept_ = self.coef_.copy(), self.intercept_.copy()
+        classifier.n_iter_ = np.array([self.n_iter_], dtype=np.int32)
+        if hasattr(self, "feature_names_in_"):
+            classifier.feature_names_in_ = self.feature_names_in_
+        return classifier
 
     def _as_features(self, X):
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
@@ -173,11 +230,15 @@ class LinearProbe(BaseLinearProbe):
         Weights of the classes, multiplied with ``sample_weight``. "balanced" gives all
         classes the same total weight. None gives all classes the weight 1.
     max_iter : int, default=1000
-        Maximum number of Newton steps; most fits need ten to twenty.
-    tol : float, default=1e-12
-        The fit has converged when the squared Newton decrement, twice the decrease that Newton's
-        method predicts for the next step, is at most ``tol`` times the objective. The default
-        gives coefficients that are accurate to about eight digits.
+        Maximum number of steps; most fits need ten to a hundred.
+    tol : float, default=1e-10
+        The fit has converged when the squared length of the gradient, in the metric of the inverse
+        of the Hessian, is at most ``tol`` times the objective. It is twice the decrease of the
+        objective that is predicted for the next step, and so does not depend on the scale of X or
+        on ``C``, as the largest entry of the gradient does, on which scikit-learn stops.
+    device : str, default="cpu"
+        Where the passes over the rows run. "auto" takes the first CUDA device, or the CPU if there
+        is none.
 
     Attributes
     ----------
@@ -188,7 +249,7 @@ class LinearProbe(BaseLinearProbe):
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
     n_iter_ : int
-        Number of Newton steps taken, at least 1.
+        Number of steps taken, at least 1.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -203,10 +264,16 @@ class LinearProbe(BaseLinearProbe):
     -----
     A linear probe measures what an embedding contains: the image tower is frozen, and only a
     linear classifier is trained on its outputs, as in appendix A.3 of [1]_. The paper minimizes
-    the objective by L-BFGS with at most 1000 iterations. Here Newton's method with conjugate
-    gradients finds the same minimum in fewer passes over the data and much more accurately, so
-    that the result does not depend on where a solver stopped. All computations are in float64,
-    whatever the dtype of X.
+    the objective by L-BFGS with at most 1000 iterations, which ends far from the minimum where
+    ``C`` is large. Here the result does not depend on where a solver stopped: L-BFGS on the
+    principal axes of the features comes near the minimum, and where its steps get no shorter,
+    Newton's method takes over.
+
+    Rows in float64 are computed with in float64. Of rows in float32 the first passes are in
+    float32. The fit goes on in float64 where float32 does not suffice, and only a pass in float64
+    decides that it has converged.
+
+    The memory that a fit takes is that of one copy of X, in the dtype of X.
 
     References
     ----------
@@ -231,14 +298,25 @@ class LinearProbe(BaseLinearProbe):
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "device": [str],
     }
 
-    def __init__(self, C=1.0, *, fit_intercept=True, class_weight=None, max_iter=1000, tol=1e-12):
+    def __init__(
+        self,
+        C=1.0,
+        *,
+        fit_intercept=True,
+        class_weight=None,
+        max_iter=1000,
+        tol=1e-10,
+        device="cpu",
+    ):
         self.C = C
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.max_iter = max_iter
         self.tol = tol
+        self.device = device
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):

@@ -79,10 +79,10 @@ def test_float32_input_gives_float32_attributes(n_classes):
 def test_a_row_of_weight_two_counts_as_two_rows(class_weight):
     X, y = load_iris(return_X_y=True)
     weight = np.random.default_rng(0).integers(0, 4, size=len(X))
-    probe = LinearProbe(C=100.0, class_weight=class_weight)
+    probe = LinearProbe(C=100.0, class_weight=class_weight, tol=1e-20)
     weighted = probe.fit(X, y, sample_weight=weight).decision_function(X)
     repeated = probe.fit(X.repeat(weight, axis=0), y.repeat(weight)).decision_function(X)
-    np.testing.assert_allclose(weighted, repeated, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(weighted, repeated, rtol=1e-6, atol=1e-6)
 
 
 def test_labels_and_column_names_are_kept():
@@ -113,7 +113,7 @@ def test_a_class_of_weight_zero_is_never_predicted():
 
 def test_says_when_it_has_not_converged():
     X, y = load_iris(return_X_y=True)
-    with pytest.warns(ConvergenceWarning, match="max_iter=2 Newton steps"):
+    with pytest.warns(ConvergenceWarning, match="max_iter=2 steps"):
         probe = LinearProbe(max_iter=2).fit(X, y)
     assert probe.n_iter_ == 2
     assert LinearProbe().fit(X, y).n_iter_ >= 1

@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from joblib import parallel_config
 from sklearn import config_context
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
@@ -13,9 +12,8 @@ from sklearn.metrics import get_scorer, make_scorer
 from sklearn.model_selection import GroupKFold, cross_val_score
 
 from skclip._sklearn_compat import InvalidParameterError
-from skclip.estimators.coarse_to_fine import best_index
 from skclip.estimators.linear_probe import LinearProbe
-from skclip.estimators.linear_probe_cv import LinearProbeCV
+from skclip.estimators.linear_probe_cv import LinearProbeCV, choose
 
 CS = [1e-3, 1e-1, 1.0, 10.0]
 
@@ -29,8 +27,8 @@ def test_of_equal_scores_the_strongest_penalty_is_chosen():
     # the same three scores, whose sums differ in the last digit
     scores = np.array([[0.3, 0.1, np.nan], [0.2, 0.2, np.nan], [0.1, 0.3, np.nan]])
     assert scores[:, 0].mean() < scores[:, 1].mean()
-    assert best_index(scores) == 0
-    assert best_index(scores - [1e-6, 0, 0]) == 1
+    assert choose(scores) == 0
+    assert choose(scores - [1e-6, 0, 0]) == 1
     X = np.r_[np.full((10, 1), -1.0), np.full((10, 1), 1.0)]
     assert LinearProbeCV(Cs=[100, 1, 10]).fit(X, [0] * 10 + [1] * 10).C_ == 1
 
@@ -57,7 +55,9 @@ def test_last_fit_is_that_of_the_linear_probe():
     np.testing.assert_allclose(search.Cs_[[0, -1]], [1e-6, 1e6])
     assert search.scores_.shape == (5, 96)
     assert search.C_ in search.Cs_
-    assert np.count_nonzero(~np.isnan(search.scores_[0])) <= 15
+    assert not np.isnan(search.scores_).any()
+    column = list(search.Cs_).index(search.C_)
+    assert search.best_score_ == search.scores_[:, column].mean()
 
 
 def test_folds_are_as_many_as_the_smallest_class_has_rows():
@@ -69,14 +69,6 @@ def test_folds_are_as_many_as_the_smallest_class_has_rows():
         LinearProbeCV(Cs=CS).fit(X[kept], y[kept])
     splits = [(np.arange(0, 41), np.arange(1, 41, 2))]
     assert LinearProbeCV(Cs=CS, cv=splits).fit(X[kept], y[kept]).scores_.shape == (1, 4)
-
-
-def test_folds_side_by_side_give_the_same():
-    X, y = noisy_iris()
-    with parallel_config(backend="threading"):
-        one, two = (LinearProbeCV(n_jobs=n).fit(X, y) for n in (1, 2))
-    np.testing.assert_array_equal(one.scores_, two.scores_)
-    np.testing.assert_array_equal(one.coef_, two.coef_)
 
 
 def test_weights_count_in_fits_and_scores():
@@ -112,7 +104,7 @@ def test_scores_are_weighted_where_the_scorer_takes_weights(scoring, weighted):
     probe = LinearProbe(1.0).fit(X[train], y[train], sample_weight=weight[train])
     extra = {"sample_weight": weight[test]} if weighted else {}
     expected = get_scorer(scoring)(probe, X[test], y[test], **extra)
-    assert search.scores_[0, 0] == pytest.approx(expected)
+    assert search.scores_[0, 0] == pytest.approx(expected, rel=1e-4)
 
 
 def test_groups_and_weights_are_routed():
@@ -155,7 +147,7 @@ def test_refuses_unusable_values(Cs):
 
 
 @pytest.mark.parametrize(
-    "params", [{"Cs": 0}, {"scoring": "best"}, {"n_jobs": 0.5}, {"cv": "five"}]
+    "params", [{"Cs": 0}, {"scoring": "best"}, {"verbose": "yes"}, {"cv": "five"}]
 )
 def test_refuses_unusable_parameters(params):
     with pytest.raises(InvalidParameterError, match=f"The '{next(iter(params))}' parameter"):
@@ -187,11 +179,11 @@ def test_refuses_a_score_that_is_no_number(score):
     ],
 )
 def test_infinite_scores_are_compared(scores, best):
-    assert best_index(np.array([scores, scores])) == best
+    assert choose(np.array([scores, scores])) == best
 
 
 def test_infinities_of_both_signs_have_no_mean():
-    assert best_index(np.array([[np.inf, 1.0], [-np.inf, 1.0]])) == 1
+    assert choose(np.array([[np.inf, 1.0], [-np.inf, 1.0]])) == 1
 
 
 ROWS = np.arange(150)

@@ -1,0 +1,161 @@
+"""Logistic regression for many penalties and many folds of one matrix, side by side."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skclip.solvers.minimum import Minimum, Request, minimize
+from skclip.solvers.passes import passes_on
+
+# logits that one pass computes for each row: enough for fast products
+_COLUMNS = 64
+# decimal exponents of the weight of the penalty; beyond them it, or the loss, counts for nothing
+_LARGEST = 200
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The fit of one fold for one C.
+
+    Attributes
+    ----------
+    fold : int
+        Position of the fold.
+    position : int
+        Position of the C.
+    minimum : Minimum
+        Its theta is in the coordinates of the rows, see :func:`~skclip.solvers.rows.coefficients`.
+    """
+
+    fold: int
+    position: int
+    minimum: Minimum
+
+
+def fit_paths(rows, folds, Cs, *, tol, max_iter, device="cpu"):
+    """Minimize the objective of scikit-learn for each fold and each C.
+
+    It is ``C * sum_i weight_i * loss_i + 1/2 * sum(coef ** 2)``, where the intercept is not
+    penalized. The folds that share a pass go through the values of C at their own pace, each from
+    the minimum for the last value and in the direction in which the minimum moved.
+
+    Parameters
+    ----------
+    rows : Rows
+    folds : list of ndarray of int
+        Numbers of the samples that each fold is fitted on. A number that is repeated counts
+        repeatedly.
+    Cs : ndarray of shape (n_Cs,)
+        Ascending and positive.
+    tol : float
+        See :func:`~skclip.solvers.minimum.minimize`.
+    max_iter : int
+        Maximum number of steps for each fold and C.
+    device : str, default="cpu"
+        Where the passes over the rows run: a device of torch, or "cpu", which needs no torch.
+
+    Yields
+    ------
+    solution : Solution
+        In the order in which they are found; those of a fold ascend with C.
+    """
+    n_abreast = max(1, _COLUMNS // rows.n_logits)
+    for start in range(0, len(folds), n_abreast):
+        group = folds[start : start + n_abreast]
+        n_samples = rows.numbers.max() + 1
+        counts = [np.bincount(fold, minlength=n_samples)[rows.numbers] for fold in group]
+        weight = rows.weight * np.array(counts)
+        totals = weight.sum(axis=1, keepdims=True)
+        weight /= totals
+        paths = [
+            follow_path(rows, total, Cs, tol=tol, max_iter=max_iter)
+            for total in totals.ravel().tolist()
+        ]
+        with passes_on(device, rows, weight) as passes:
+            for number, position, minimum in run_abreast(paths, passes):
+                yield Solution(start + number, position, minimum)
+
+
+def follow_path(rows, total_weight, Cs, *, tol, max_iter):
+    """Minimize for ascending values of C.
+
+    Parameters
+    ----------
+    rows : Rows
+    total_weight : float
+        Of the rows in this fold.
+    Cs, tol, max_iter
+        As in `fit_paths`.
+
+    Yields
+    ------
+    request : Request or Minimum
+        What :func:`~skclip.solvers.minimum.minimize` asks for; and after the last request for a
+        value of C, its minimum.
+    """
+    n_columns = rows.features.shape[1]
+    dtype = rows.features.dtype
+    point = yield Request(np.zeros((rows.n_logits, n_columns)), dtype)
+    last = None
+    for position, C in enumerate(Cs):
+        penalty = np.full(n_columns, penalty_weight(C, total_weight, rows.scale))
+        if rows.has_intercept:
+            penalty[-1] = 0
+        first_step = None
+        if last is not None:
+            ratio = np.log(C / Cs[position - 1]) / np.log(Cs[position - 1] / Cs[position - 2])
+            first_step = ratio * (point.theta - last)
+        start = replace(point, dtype=dtype)
+        minimum = yield from minimize(
+            start, first_step, penalty, rows.variance, tol=tol, max_iter=max_iter
+        )
+        yield minimum
+        if position:
+            last = point.theta
+        point = minimum.point
+
+
+def penalty_weight(C, total_weight, scale):
+    """Weight of the penalty against the weighted mean loss of the scaled features."""
+    # by logarithms, since the product of three large numbers can overflow
+    exponent = np.log10(C) + np.log10(total_weight) + 2 * np.log10(scale)
+    return float(10 ** np.clip(-exponent, -_LARGEST, _LARGEST))
+
+
+def run_abreast(paths, passes):
+    """Advance paths with one pass over the rows for what all of them ask for, until all have ended.
+
+    Parameters
+    ----------
+    paths : list of generator
+        See `follow_path`.
+    passes : callable
+        See :class:`~skclip.solvers.passes.Passes`.
+
+    Yields
+    ------
+    number : int
+        Of a path.
+    position : int
+        Of the minimum among those of the path.
+    minimum : Minimum
+    """
+    n_found = [0] * len(paths)
+    answers = dict.fromkeys(range(len(paths)))
+    while answers:
+        asked = {}
+        for number, answer in answers.items():
+            try:
+                request = paths[number].send(answer)
+                while isinstance(request, Minimum):
+                    yield number, n_found[number], request
+                    n_found[number] += 1
+                    request = next(paths[number])
+            except StopIteration:
+                continue
+            kind = request.dtype, request.direction is None
+            asked.setdefault(kind, {})[number] = request
+        answers = {}
+        for (dtype, _), requests in asked.items():
+            found = passes(list(requests), list(requests.values()), dtype)
+            answers.update(zip(requests, found, strict=True))
