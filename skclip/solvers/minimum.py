@@ -284,7 +284,7 @@ def search(point, value, gradient, step, metric):
         if new_slope <= -0.5 * slope and new_value <= value + rounding:
             return found
         # where the slope would be zero if it changed evenly
-        shorter = slope / (slope - new_slope) if np.isfinite(new_slope) else 0.0
+        shorter = slope / (slope - new_slope) if 0 < new_slope < np.inf else 0.5
         size *= min(max(shorter, 0.1), 0.9)
     return None
 
@@ -325,6 +325,13 @@ def refine(point, metric, dtype, n_iter, *, tol, max_iter):
         value, gradient = metric.objective(point)
         step = yield from newton_step(point, gradient, metric, dtype, forcing)
         decrement = -float(np.vdot(gradient, step))
+        if not decrement > 0:
+            # a step of zero has a reason only where the gradient is zero, or underflows
+            if dtype == _DOUBLE or not gradient.any():
+                is_zero = np.vdot(gradient, gradient) < np.finfo(np.float64).tiny
+                return Minimum(point, n_iter, bool(is_zero))
+            dtype = _DOUBLE
+            continue
         is_end = decrement <= max(tol, np.finfo(np.float64).eps) * value
         # so near the minimum, a decrement that hardly falls is made of rounding errors
         is_end |= last / 2 < decrement < _ROUNDING * value and dtype == _DOUBLE
@@ -332,10 +339,7 @@ def refine(point, metric, dtype, n_iter, *, tol, max_iter):
             return Minimum(point, n_iter, False)
         found = yield from search(point, value, gradient, step, metric)
         if is_end or (found is None and dtype == _DOUBLE):
-            # a step of zero has a reason only where the gradient is zero, or underflows
-            is_zero = np.vdot(gradient, gradient) < np.finfo(np.float64).tiny
-            converged = decrement > 0 or is_zero if is_end else decrement < _ROUNDING * value
-            return Minimum(found or point, n_iter + 1, bool(converged))
+            return Minimum(found or point, n_iter + 1, is_end or decrement < _ROUNDING * value)
         if found is None or decrement > last / 4:
             dtype = _DOUBLE
         if found is not None:
