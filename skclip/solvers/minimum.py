@@ -4,7 +4,7 @@ So many fits can share one pass over the data, though each reads like a minimiza
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class Metric:
 
     penalty: np.ndarray
     variance: np.ndarray
-    pairs: deque
+    pairs: deque = field(default_factory=lambda: deque(maxlen=MEMORY))
 
     def objective(self, point):
         """Return the penalized mean loss and its gradient."""
@@ -149,12 +149,12 @@ class Metric:
         return solution
 
 
-def minimize(point, first_step, penalty, variance, *, tol, max_iter):
+def minimize(point, first_step, metric, n_iter, *, tol, max_iter):
     """Minimize a convex objective, the weighted mean loss and an L2 penalty.
 
-    L-BFGS leads near the minimum in few passes over the rows, and Newton's method from there to as
-    many digits as are wanted. For features in float32 most passes are in float32. Those that decide
-    whether a fit has converged are in float64, and so are the rest where float32 does not get on.
+    L-BFGS leads near the minimum in few passes over the rows, and where its steps get no shorter,
+    Newton's method goes on. For features in float32 the passes are in float32 as far as that is
+    enough; then they are in float64, in which alone a fit counts as converged.
 
     Parameters
     ----------
@@ -162,10 +162,10 @@ def minimize(point, first_step, penalty, variance, *, tol, max_iter):
         Where to begin; its dtype is that of the features.
     first_step : ndarray or None
         The first step, tried at its full length, if it leads down; None leaves it to the method.
-    penalty : ndarray of shape (n_columns,)
-        Weight of the penalty on each column of theta.
-    variance : ndarray of shape (n_columns,)
-        Weighted mean square of each column of the features.
+    metric : Metric
+        It holds the penalty, and learns from the steps.
+    n_iter : int
+        Number of steps that were taken before.
     tol : float
         Stop where the squared length of the gradient, in the metric of the inverse of the Hessian,
         is at most ``tol`` times the objective. It is twice the decrease that is predicted for the
@@ -182,15 +182,11 @@ def minimize(point, first_step, penalty, variance, *, tol, max_iter):
     -------
     minimum : Minimum
     """
-    metric = Metric(penalty, variance, deque(maxlen=MEMORY))
     dtype = point.dtype
     options = {"tol": tol, "max_iter": max_iter}
-    n_iter = 0
     if dtype != _DOUBLE:
-        rough = max(tol, FLOAT32_TOL)
-        point, n_iter, _ = yield from approach(
-            point, first_step, metric, 0, tol=rough, max_iter=max_iter
-        )
+        rough = {**options, "tol": max(tol, FLOAT32_TOL)}
+        point, n_iter, _ = yield from approach(point, first_step, metric, n_iter, **rough)
         point, first_step = (yield Request(point.theta, _DOUBLE)), None
     point, n_iter, is_end = yield from approach(point, first_step, metric, n_iter, **options)
     if is_end:
@@ -203,12 +199,8 @@ def approach(point, first_step, metric, n_iter, *, tol, max_iter):
 
     Parameters
     ----------
-    point, first_step, tol, max_iter
+    point, first_step, metric, n_iter, tol, max_iter
         As in `minimize`.
-    metric : Metric
-        It learns from the steps.
-    n_iter : int
-        Number of steps that were taken before.
 
     Yields
     ------
@@ -300,12 +292,9 @@ def refine(point, metric, dtype, n_iter, *, tol, max_iter):
     ----------
     point : Point
         Computed in float64.
-    metric : Metric
     dtype : dtype
         That of the features.
-    n_iter : int
-        Number of steps that were taken before.
-    tol, max_iter
+    metric, n_iter, tol, max_iter
         As in `minimize`.
 
     Yields

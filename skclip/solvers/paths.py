@@ -4,11 +4,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skclip.solvers.minimum import Minimum, Request, minimize
+from skclip.solvers.minimum import Metric, Minimum, Request, approach, minimize
 from skclip.solvers.passes import passes_on
 
 # logits that one pass computes for each row: enough for fast products
 _COLUMNS = 64
+# a fit that is far from the last one goes there in stages: the ratio of their penalties, their
+# tolerance and their largest number
+_STAGE, _STAGE_TOL, _MAX_STAGES = 16.0, 1e-2, 20
 # decimal exponents of the weight of the penalty; beyond them it, or the loss, counts for nothing
 _LARGEST = 200
 
@@ -94,25 +97,64 @@ def follow_path(rows, total_weight, Cs, *, tol, max_iter):
         value of C, its minimum.
     """
     n_columns = rows.features.shape[1]
-    dtype = rows.features.dtype
-    point = yield Request(np.zeros((rows.n_logits, n_columns)), dtype)
-    last = None
-    for position, C in enumerate(Cs):
-        penalty = np.full(n_columns, penalty_weight(C, total_weight, rows.scale))
+    point = yield Request(np.zeros((rows.n_logits, n_columns)), rows.features.dtype)
+    # the penalty that equals the largest curvature; with a larger one the minimum is near zero
+    strongest = float(np.max(point.curvature) * np.max(rows.variance))
+    weights = [penalty_weight(C, total_weight, rows.scale) for C in Cs]
+    way = []  # the last two minima
+    n_iter = 0
+    for weight, is_asked in stages(strongest, weights):
+        penalty = np.full(n_columns, weight)
         if rows.has_intercept:
             penalty[-1] = 0
         first_step = None
-        if last is not None:
-            ratio = np.log(C / Cs[position - 1]) / np.log(Cs[position - 1] / Cs[position - 2])
-            first_step = ratio * (point.theta - last)
-        start = replace(point, dtype=dtype)
-        minimum = yield from minimize(
-            start, first_step, penalty, rows.variance, tol=tol, max_iter=max_iter
-        )
-        yield minimum
-        if position:
-            last = point.theta
-        point = minimum.point
+        if len(way) == 2 and way[0][0] > way[1][0]:
+            (weight_0, theta_0), (weight_1, theta_1) = way
+            speed = (theta_1 - theta_0) / np.log(weight_1 / weight_0)
+            first_step = speed * np.log(weight / weight_1)
+        metric = Metric(penalty, rows.variance)
+        point = replace(point, dtype=rows.features.dtype)
+        if is_asked:
+            minimum = yield from minimize(
+                point, first_step, metric, n_iter, tol=tol, max_iter=max_iter
+            )
+            yield minimum
+            point, n_iter = minimum.point, 0
+        else:
+            point, n_iter, _ = yield from approach(
+                point, first_step, metric, n_iter, tol=_STAGE_TOL, max_iter=max_iter
+            )
+        way = [*way[-1:], (weight, point.theta)]
+
+
+def stages(strongest, weights):
+    """Put weights of the penalty between the given ones where these are far apart.
+
+    Far from the minimum the second derivatives say little of the way: from zero, the first step
+    for a weak penalty would lead to logits so large that the softmax is flat around them.
+
+    Parameters
+    ----------
+    strongest : float
+        A weight with which the minimum is near zero.
+    weights : list of float
+        Descending.
+
+    Yields
+    ------
+    weight : float
+    is_asked : bool
+        Whether it is one of ``weights``.
+    """
+    last = strongest
+    for weight in weights:
+        n_steps = 1
+        if weight < last:
+            n_steps = min(int(np.ceil(np.log(last / weight) / np.log(_STAGE))), _MAX_STAGES)
+        for between in np.geomspace(last, weight, n_steps + 1)[1:-1].tolist():
+            yield between, False
+        yield weight, True
+        last = weight
 
 
 def penalty_weight(C, total_weight, scale):
