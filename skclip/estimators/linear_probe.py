@@ -231,7 +231,7 @@ class LinearProbe(BaseLinearProbe):
         classes the same total weight. None gives all classes the weight 1.
     max_iter : int, default=1000
         Maximum number of steps; most fits need ten to a hundred.
-    tol : float, default=1e-10
+    tol : float, default=1e-8
         The fit has converged when the squared length of the gradient, in the metric of the inverse
         of the Hessian, is at most ``tol`` times the objective. It is twice the decrease of the
         objective that is predicted for the next step, and so does not depend on the scale of X or
@@ -308,7 +308,7 @@ class LinearProbe(BaseLinearProbe):
         fit_intercept=True,
         class_weight=None,
         max_iter=1000,
-        tol=1e-10,
+        tol=1e-8,
         device="cpu",
     ):
         self.C = C

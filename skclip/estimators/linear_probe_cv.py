@@ -18,9 +18,9 @@ from skclip.estimators.folds import check_folds, default_n_folds, take_rows
 from skclip.estimators.linear_probe import BaseLinearProbe, LinearProbe
 from skclip.solvers.rows import arrange, coefficients
 
-# The tolerance of the fits that are only scored, by the dtype of X. Scores change less beyond it
-# than from one fold to another, and float32 reaches it almost always.
-FOLD_TOL = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-8}
+# The tolerance of the fits that are only scored, where X is in float32, which reaches it almost
+# always. Scores change less beyond it than from one fold to another.
+FLOAT32_FOLD_TOL = 1e-6
 # with more folds, few rows are left out of each, and grouping the rows by folds gains nothing
 MAX_GROUPED_FOLDS = 64
 
@@ -138,9 +138,9 @@ class LinearProbeCV(BaseLinearProbe):
         once, from all rows. Class weights count in the fits, not in the scores.
     max_iter : int, default=1000
         Maximum number of steps in each fit.
-    tol : float, default=1e-10
-        Tolerance of the last fit, as in :class:`LinearProbe`. The fits that are only scored end at
-        1e-6 (X in float32) or 1e-8 (float64), or at ``tol`` if that is larger.
+    tol : float, default=1e-8
+        Tolerance of each fit, as in :class:`LinearProbe`. If X is in float32, the fits that are
+        only scored end at 1e-6 if that is larger.
     device : str, default="cpu"
         Where the passes over the rows run. "auto" takes the first CUDA device, or the CPU if there
         is none.
@@ -228,7 +228,7 @@ class LinearProbeCV(BaseLinearProbe):
         fit_intercept=True,
         class_weight=None,
         max_iter=1000,
-        tol=1e-10,
+        tol=1e-8,
         device="cpu",
         verbose=0,
     ):
@@ -309,7 +309,7 @@ class LinearProbeCV(BaseLinearProbe):
             members=members,
             n_fits=scores.size,
         )
-        tol = max(self.tol, FOLD_TOL[X.dtype])
+        tol = self.tol if X.dtype == np.float64 else max(self.tol, FLOAT32_FOLD_TOL)
         solutions = self._solve(rows, trains, self.Cs_, tol)
         with tqdm(total=scores.size, unit="fit", disable=not self.verbose) as progress:
             for solution in solutions:

@@ -17,7 +17,7 @@ _MAX_PRODUCTS = 500
 # a predicted decrease of this part of the objective can be made of rounding errors of float64
 _ROUNDING = 1e-8
 # steps without a smaller predicted decrease after which L-BFGS ends
-_PATIENCE = 20
+_PATIENCE = 80
 _DOUBLE = np.dtype(np.float64)
 
 
