@@ -21,6 +21,8 @@ from skclip.solvers.rows import arrange, coefficients
 
 # The largest feature and the largest weight. The solver adds up squares of them.
 LARGEST = 1e50
+# tolerance of a fit, by the dtype of X
+TOL = {"float32": 1e-8, "float64": 1e-10}
 
 
 def weigh_classes(class_weight, classes, y, sample_weight):
@@ -150,7 +152,8 @@ class BaseLinearProbe(LinearPredictionMixin, EstimatorMixin, BaseEstimator):
     def _fit_minimum(self, X, y, weight, C):
         """Set ``coef_``, ``intercept_`` and ``n_iter_``."""
         rows = arrange(X, y, len(self.classes_), weight, fit_intercept=self.fit_intercept)
-        (solution,) = self._solve(rows, [np.arange(len(X))], np.array([C]), self.tol)
+        tol = TOL[X.dtype.name] if self.tol is None else self.tol
+        (solution,) = self._solve(rows, [np.arange(len(X))], np.array([C]), tol)
         minimum = solution.minimum
         self.n_iter_ = max(minimum.n_iter, 1)
         if not minimum.converged:
@@ -231,11 +234,12 @@ class LinearProbe(BaseLinearProbe):
         classes the same total weight. None gives all classes the weight 1.
     max_iter : int, default=1000
         Maximum number of steps; most fits need ten to a hundred.
-    tol : float, default=1e-8
+    tol : float or None, default=None
         The fit has converged when the squared length of the gradient, in the metric of the inverse
         of the Hessian, is at most ``tol`` times the objective. It is twice the decrease of the
         objective that is predicted for the next step, and so does not depend on the scale of X or
-        on ``C``, as the largest entry of the gradient does, on which scikit-learn stops.
+        on ``C``, as the largest entry of the gradient does, on which scikit-learn stops. None means
+        1e-8 if X is in float32, and 1e-10 if it is in float64.
     device : str, default="cpu"
         Where the passes over the rows run. "auto" takes the first CUDA device, or the CPU if there
         is none.
@@ -297,7 +301,7 @@ class LinearProbe(BaseLinearProbe):
         "fit_intercept": ["boolean"],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left"), None],
         "device": [str],
     }
 
@@ -308,7 +312,7 @@ class LinearProbe(BaseLinearProbe):
         fit_intercept=True,
         class_weight=None,
         max_iter=1000,
-        tol=1e-8,
+        tol=None,
         device="cpu",
     ):
         self.C = C

@@ -18,9 +18,8 @@ from skclip.estimators.folds import check_folds, default_n_folds, take_rows
 from skclip.estimators.linear_probe import BaseLinearProbe, LinearProbe
 from skclip.solvers.rows import arrange, coefficients
 
-# The tolerance of the fits that are only scored, where X is in float32, which reaches it almost
-# always. Scores change less beyond it than from one fold to another.
-FLOAT32_FOLD_TOL = 1e-6
+# tolerance of the fits that are only scored: scores change less beyond it than from fold to fold
+FOLD_TOL = {"float32": 1e-6, "float64": 1e-8}
 # with more folds, few rows are left out of each, and grouping the rows by folds gains nothing
 MAX_GROUPED_FOLDS = 64
 
@@ -138,9 +137,9 @@ class LinearProbeCV(BaseLinearProbe):
         once, from all rows. Class weights count in the fits, not in the scores.
     max_iter : int, default=1000
         Maximum number of steps in each fit.
-    tol : float, default=1e-8
-        Tolerance of each fit, as in :class:`LinearProbe`. If X is in float32, the fits that are
-        only scored end at 1e-6 if that is larger.
+    tol : float or None, default=None
+        Tolerance of each fit, as in :class:`LinearProbe`. None means the same for the last fit, and
+        1e-6 (X in float32) or 1e-8 (float64) for those that are only scored.
     device : str, default="cpu"
         Where the passes over the rows run. "auto" takes the first CUDA device, or the CPU if there
         is none.
@@ -228,7 +227,7 @@ class LinearProbeCV(BaseLinearProbe):
         fit_intercept=True,
         class_weight=None,
         max_iter=1000,
-        tol=1e-8,
+        tol=None,
         device="cpu",
         verbose=0,
     ):
@@ -309,7 +308,7 @@ class LinearProbeCV(BaseLinearProbe):
             members=members,
             n_fits=scores.size,
         )
-        tol = self.tol if X.dtype == np.float64 else max(self.tol, FLOAT32_FOLD_TOL)
+        tol = FOLD_TOL[X.dtype.name] if self.tol is None else self.tol
         solutions = self._solve(rows, trains, self.Cs_, tol)
         with tqdm(total=scores.size, unit="fit", disable=not self.verbose) as progress:
             for solution in solutions:
