@@ -310,21 +310,18 @@ class LinearProbeCV(BaseLinearProbe):
         )
         tol = FOLD_TOL[X.dtype.name] if self.tol is None else self.tol
         solutions = self._solve(rows, trains, self.Cs_, tol)
+        def score(solution):
+            test = folds[solution.fold][1]
+            test_rows, labels = X[test], self.classes_[y[test]]
+            coef, intercept = coefficients(rows, solution.minimum.point.theta)
+            probe = FittedOnFold(self.Cs_[solution.position])
+            probe.set_fit(self.classes_, coef, intercept, test_rows)
+            params = take_rows(score_params, test, len(X))
+            return as_score(scorer(probe, test_rows, labels, **params))
+
         with tqdm(total=scores.size, unit="fit", disable=not self.verbose) as progress:
             for solution in solutions:
-                test = folds[solution.fold][1]
-                test_rows = X[test]
-                C = self.Cs_[solution.position]
-                probe = FittedOnFold(C).set_fit(
-                    self.classes_, *coefficients(rows, solution.minimum.point.theta), test_rows
-                )
-                score = scorer(
-                    probe,
-                    test_rows,
-                    self.classes_[y[test]],
-                    **take_rows(score_params, test, len(X)),
-                )
-                scores[solution.fold, solution.position] = as_score(score)
+                scores[solution.fold, solution.position] = score(solution)
                 n_failed += not solution.minimum.converged
                 progress.update()
         if n_failed:

@@ -8,7 +8,7 @@ import numpy as np
 MAX_AXES = 2048
 # rows for each feature from which the principal axes are estimated
 _ROWS_PER_AXIS = 8
-_BLOCK = 4096
+_BLOCK = 1024
 
 
 @dataclass(frozen=True)
