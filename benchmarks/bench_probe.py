@@ -383,8 +383,8 @@ def main():
             "length, in a narrow cone, the variance along the principal axes falling with their "
             f"number, {WRONG_LABELS:.0%} of the labels wrong. The time of a search includes the "
             "last fit on all rows. Objectives are computed in float64, at every C and fold, in "
-            "runs that are not timed. The exact search is that of scikit-learn with tol=1e-10 on X in "
-            "float64: with tol=1e-7 it stops above the minimum at the largest C.",
+            "runs that are not timed. The exact search is that of scikit-learn with tol=1e-10 on X "
+            "in float64: with tol=1e-7 it stops above the minimum at the largest C.",
             f"Medians of {repeats} alternating runs; the exact search and the one as people "
             "write it run once.",
         ],

@@ -310,6 +310,7 @@ class LinearProbeCV(BaseLinearProbe):
         )
         tol = FOLD_TOL[X.dtype.name] if self.tol is None else self.tol
         solutions = self._solve(rows, trains, self.Cs_, tol)
+
         def score(solution):
             test = folds[solution.fold][1]
             test_rows, labels = X[test], self.classes_[y[test]]

@@ -16,6 +16,8 @@ _MAX_SEARCH = 30
 _MAX_PRODUCTS = 500
 # a predicted decrease of this part of the objective can be made of rounding errors of float64
 _ROUNDING = 1e-8
+# the predicted decrease, as a part of the objective, of a fit that needs no step at all
+_CLEAR = 1e-14
 # steps without a smaller predicted decrease after which L-BFGS ends
 _PATIENCE = 80
 _DOUBLE = np.dtype(np.float64)
@@ -227,7 +229,8 @@ def approach(point, first_step, metric, n_iter, *, tol, max_iter):
         else:
             step = -metric.solve(gradient, point.curvature)
             decrement = -float(np.vdot(gradient, step))
-            if decrement <= tol * value:
+            # before a step has been compared with the metric, it is believed in clear cases only
+            if decrement <= (tol if metric.pairs else min(tol, _CLEAR)) * value:
                 return point, n_iter, True
             n_waited = n_waited + 1 if decrement > 0.9 * smallest else 0
             smallest = min(smallest, decrement)
