@@ -148,6 +148,10 @@ class Metric:
         for step, change, inverse in self.pairs:
             share = shares.pop()
             solution += (share - inverse * float(np.vdot(change, solution))) * step
+        if len(solution) > 1:
+            # One vector added to the coefficients of all classes does not change the softmax, and
+            # the penalty wants their sum to be zero. It stays zero, however weak the penalty.
+            solution -= solution.mean(axis=0)
         return solution
 
 
@@ -363,18 +367,9 @@ def newton_step(point, gradient, metric, dtype, forcing):
     -------
     step : ndarray of the shape of ``gradient``
     """
-
-    def precondition(residual):
-        solution = metric.solve(residual, point.curvature)
-        if len(solution) > 1:
-            # adding one number to all intercepts does not change the softmax: without this,
-            # rounding errors would add up in that direction
-            solution -= (metric.penalty == 0) * solution.mean(axis=0)
-        return solution
-
     step = np.zeros_like(gradient)
     residual = -gradient
-    direction = scaled = precondition(residual)
+    direction = scaled = metric.solve(residual, point.curvature)
     squared_norm = float(np.vdot(residual, scaled))
     target = forcing**2 * squared_norm
     for _ in range(_MAX_PRODUCTS):
@@ -388,7 +383,7 @@ def newton_step(point, gradient, metric, dtype, forcing):
             break
         step = step + squared_norm / curvature * direction
         residual = residual - squared_norm / curvature * product
-        scaled = precondition(residual)
+        scaled = metric.solve(residual, point.curvature)
         squared_norm, last = float(np.vdot(residual, scaled)), squared_norm
         direction = scaled + squared_norm / last * direction
     return step

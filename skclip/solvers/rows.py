@@ -176,14 +176,9 @@ def coefficients(rows, theta):
     -------
     coef : ndarray of float64, of shape (n_logits, n_features)
     intercept : ndarray of float64, of shape (n_logits,)
-        The intercepts of more than two classes sum to zero, as those of scikit-learn do: softmax
-        sees only their differences.
     """
     slopes = theta[:, :-1] if rows.has_intercept else theta
     coef = slopes / rows.scale if rows.axes is None else slopes @ (rows.axes.T / rows.scale)
     if not rows.has_intercept:
         return coef, np.zeros(len(coef))
-    intercept = theta[:, -1]
-    if len(intercept) > 1:
-        intercept = intercept - intercept.mean()
-    return coef, intercept - coef @ rows.center
+    return coef, theta[:, -1] - coef @ rows.center
