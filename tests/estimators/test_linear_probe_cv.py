@@ -1,5 +1,6 @@
 """LinearProbeCV: the folds, the search, the choice and the last fit."""
 
+import gc
 import re
 
 import numpy as np
@@ -9,7 +10,8 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer, make_scorer
-from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.model_selection import GroupKFold, LeaveOneOut, StratifiedKFold, cross_val_score
+from threadpoolctl import threadpool_info
 
 from skclip._sklearn_compat import InvalidParameterError
 from skclip.estimators.linear_probe import LinearProbe
@@ -36,7 +38,7 @@ def test_of_equal_scores_the_strongest_penalty_is_chosen():
 def test_scores_are_those_of_cross_validated_logistic_regression():
     X, y = noisy_iris()
     for scoring in [None, "neg_log_loss"]:
-        probe = LinearProbeCV(Cs=CS, scoring=scoring).fit(X, y)
+        probe = LinearProbeCV(Cs=CS, scoring=scoring, tol=1e-12).fit(X, y)
         for column, C in enumerate(CS):
             reference = LogisticRegression(C=C, solver="newton-cg", tol=1e-8)
             expected = cross_val_score(reference, X, y, scoring=scoring, cv=5)
@@ -230,3 +232,88 @@ def test_a_fold_whose_test_rows_weigh_nothing_is_named(scoring):
     # this score does not take weights into account
     probe.set_params(scoring=lambda estimator, X, y: estimator.score(X, y))
     assert probe.fit(X, y, sample_weight=weight).scores_.shape == (2, 1)
+
+
+@pytest.mark.parametrize("scoring", [None, "neg_log_loss", "roc_auc_ovr"])
+def test_scores_are_those_of_a_loop_over_probes(scoring):
+    X, y = noisy_iris()
+    splits = list(StratifiedKFold(3).split(X, y))
+    search = LinearProbeCV(Cs=CS, cv=splits, scoring=scoring, tol=1e-14).fit(X, y)
+    scorer = get_scorer(scoring or "accuracy")
+    for row, (train, test) in zip(search.scores_, splits, strict=True):
+        for score, C in zip(row, CS, strict=True):
+            probe = LinearProbe(C, tol=1e-14).fit(X[train], y[train])
+            assert score == pytest.approx(scorer(probe, X[test], y[test]), abs=1e-6)
+
+
+def test_one_standard_error_prefers_the_stronger_penalty():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        scores = rng.normal(scale=0.1, size=(5, 8)) + 0.1 * np.arange(8)
+        mean = scores.mean(axis=0)
+        error = scores[:, mean.argmax()].std(ddof=1) / np.sqrt(5)
+        expected = min(c for c in range(8) if mean[c] >= mean.max() - error)
+        assert choose(scores, one_standard_error=True) == expected
+        assert choose(scores) == mean.argmax()
+        # one fold has no standard error
+        assert choose(scores[:1], one_standard_error=True) == scores[0].argmax()
+    X, y = noisy_iris()
+    best = LinearProbeCV().fit(X, y)
+    simple = LinearProbeCV(one_standard_error=True).fit(X, y)
+    np.testing.assert_array_equal(best.scores_, simple.scores_)
+    assert simple.C_ < best.C_
+    column = list(simple.Cs_).index(simple.C_)
+    assert simple.best_score_ == simple.scores_[:, column].mean() <= best.best_score_
+
+
+def test_verbose_counts_every_fit(capsys):
+    X, y = noisy_iris()
+    LinearProbeCV(Cs=CS, cv=3, verbose=1).fit(X, y)
+    assert "12/12" in capsys.readouterr().err
+    LinearProbeCV(Cs=CS, cv=3).fit(X, y)
+    assert not capsys.readouterr().err
+
+
+def test_every_row_may_be_a_fold():
+    X, y = noisy_iris()
+    kept = np.r_[0:30, 50:80, 100:130]
+    search = LinearProbeCV(Cs=CS, cv=LeaveOneOut()).fit(X[kept], y[kept])
+    assert search.scores_.shape == (90, 4)
+    expected = cross_val_score(LinearProbe(1.0), X[kept], y[kept], cv=LeaveOneOut())
+    assert np.count_nonzero(search.scores_[:, 2] != expected) <= 1
+
+
+def test_a_scorer_may_ask_for_rows_of_its_own():
+    X, y = noisy_iris()
+    asked = []
+
+    def scorer(estimator, X_test, y_test):
+        asked.append(estimator.predict_proba(X_test[:7].copy()))
+        np.testing.assert_allclose(asked[-1], estimator.predict_proba(X_test)[:7], rtol=1e-12)
+        return estimator.score(X_test, y_test)
+
+    search = LinearProbeCV(Cs=CS, cv=3, scoring=scorer).fit(X, y)
+    np.testing.assert_array_equal(search.scores_, LinearProbeCV(Cs=CS, cv=3).fit(X, y).scores_)
+    assert len(asked) == 12
+
+
+def test_rows_that_a_fold_repeats_count_repeatedly():
+    X, y = noisy_iris()
+    train, test = np.r_[np.arange(100), np.arange(50, 150)], np.arange(0, 150, 3)
+    search = LinearProbeCV(Cs=[1.0], cv=[(train, test)], scoring="neg_log_loss").fit(X, y)
+    probe = LinearProbe(1.0).fit(X[train], y[train])
+    expected = get_scorer("neg_log_loss")(probe, X[test], y[test])
+    assert search.scores_[0, 0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_scorer_that_raises_leaves_the_threads_alone():
+    X, y = noisy_iris()
+
+    def scorer(estimator, X, y):
+        raise KeyboardInterrupt
+
+    before = [pool["num_threads"] for pool in threadpool_info()]
+    with pytest.raises(KeyboardInterrupt):
+        LinearProbeCV(Cs=CS, scoring=scorer).fit(X, y)
+    gc.collect()
+    assert [pool["num_threads"] for pool in threadpool_info()] == before

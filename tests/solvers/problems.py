@@ -33,3 +33,15 @@ def naive_objective(coef, intercept, X, y, weight, C):
     for x, label, row_weight in zip(X, y, weight, strict=True):
         total += C * row_weight * naive_loss(coef @ x + intercept, label)
     return total
+
+
+def wide_objective(coef, intercept, X, y, weight, C):
+    """The same in numpy.longdouble, with the digits of losses far below one."""
+    wide = np.longdouble
+    logits = X.astype(wide) @ coef.astype(wide).T + intercept.astype(wide)
+    logits -= logits.max(axis=1, keepdims=True)
+    rows = np.arange(len(y))
+    parts = np.exp(logits)
+    own, parts[rows, y] = parts[rows, y], 0
+    losses = np.log1p(parts.sum(axis=1) + (own - 1)) - logits[rows, y]
+    return wide(C) * (weight * losses).sum() + np.sum(coef.astype(wide) ** 2) / 2
