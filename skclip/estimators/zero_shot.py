@@ -18,10 +18,10 @@ from skclip.estimators.base import EncoderMixin
 from skclip.estimators.class_names import append_reject_label, name_classes
 from skclip.estimators.linear import LinearPredictionMixin, check_some_known, logits_per_class
 from skclip.estimators.prompts import embed_prompts, resolve_templates
-from skclip.estimators.solvers import log_probabilities
 from skclip.exceptions import ImageReadError, MissingImageWarning
 from skclip.inputs.arrays import to_numpy
 from skclip.inputs.images import as_images, is_embeddings
+from skclip.solvers.softmax import log_probabilities
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
 
