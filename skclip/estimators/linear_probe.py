@@ -22,7 +22,7 @@ from skclip.solvers.rows import arrange, coefficients
 # The largest feature and the largest weight. The solver adds up squares of them.
 LARGEST = 1e50
 # tolerance of a fit, by the dtype of X
-TOL = {"float32": 1e-8, "float64": 1e-10}
+TOL = {"float32": 1e-9, "float64": 1e-10}
 
 
 def weigh_classes(class_weight, classes, y, sample_weight):
@@ -239,7 +239,7 @@ class LinearProbe(BaseLinearProbe):
         of the Hessian, is at most ``tol`` times the objective. It is twice the decrease of the
         objective that is predicted for the next step, and so does not depend on the scale of X or
         on ``C``, as the largest entry of the gradient does, on which scikit-learn stops. None means
-        1e-8 if X is in float32, and 1e-10 if it is in float64.
+        1e-9 if X is in float32, and 1e-10 if it is in float64.
     device : str, default="cpu"
         Where the passes over the rows run. "auto" takes the first CUDA device, or the CPU if there
         is none.

@@ -1,5 +1,6 @@
 """A linear probe that chooses the strength of its penalty by cross-validation."""
 
+from contextlib import closing
 from inspect import Parameter, signature
 from numbers import Integral
 
@@ -320,7 +321,11 @@ class LinearProbeCV(BaseLinearProbe):
             params = take_rows(score_params, test, len(X))
             return as_score(scorer(probe, test_rows, labels, **params))
 
-        with tqdm(total=scores.size, unit="fit", disable=not self.verbose) as progress:
+        # a scorer that raises ends the fits
+        with (
+            closing(solutions),
+            tqdm(total=scores.size, unit="fit", disable=not self.verbose) as progress,
+        ):
             for solution in solutions:
                 scores[solution.fold, solution.position] = score(solution)
                 n_failed += not solution.minimum.converged

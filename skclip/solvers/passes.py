@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -190,7 +191,37 @@ def passes_on(device, rows, weight):
     if device != "cpu":
         yield DevicePasses(rows, weight, device)
         return
-    blas = ThreadpoolController().select(user_api="blas")
-    n_threads = max((library["num_threads"] for library in blas.info()), default=1)
-    with blas.limit(limits=1), Passes(rows, weight, n_threads) as passes:
+    with _products.in_one_thread() as n_threads, Passes(rows, weight, n_threads) as passes:
         yield passes
+
+
+class Products:
+    """The threads of matrix products, which all fits of this process share.
+
+    Fits in several threads overlap in time. The first one to begin lowers the limit, which holds
+    for the whole process, and the last one to end restores it.
+    """
+
+    def __init__(self):
+        self.lock = Lock()
+        self.n_fits = 0
+
+    @contextmanager
+    def in_one_thread(self):
+        """Limit products to one thread; yield how many they could use before."""
+        with self.lock:
+            if not self.n_fits:
+                blas = ThreadpoolController().select(user_api="blas")
+                self.n_threads = max((pool["num_threads"] for pool in blas.info()), default=1)
+                self.limiter = blas.limit(limits=1)
+            self.n_fits += 1
+        try:
+            yield self.n_threads
+        finally:
+            with self.lock:
+                self.n_fits -= 1
+                if not self.n_fits:
+                    self.limiter.restore_original_limits()
+
+
+_products = Products()

@@ -33,10 +33,10 @@ class Rows:
     n_logits : int
         1 for two classes, else the number of classes.
     has_intercept : bool
-    center : ndarray of shape (n_features,)
+    center : ndarray of float64, of shape (n_features,)
         Subtracted from the given features.
     scale : float
-        A power of two, by which they were divided then.
+        A power of two, by which they were divided.
     axes : ndarray of shape (n_features, n_axes) or None
         Orthonormal, one in each column; None if the features were not rotated.
     """
@@ -85,15 +85,17 @@ def arrange(X, y, n_classes, weight, *, fit_intercept, members=None, n_fits=1):
     n_rows, n_features = len(numbers), X.shape[1]
     n_logits = n_classes if n_classes > 2 else 1
     share = weight / weight.sum()
-    scale = _power_of_two(max(abs(float(X.max())), abs(float(X.min()))))
+    scale = X.dtype.type(_power_of_two(max(abs(float(X.max())), abs(float(X.min())))))
     center = np.zeros(n_features, dtype=X.dtype)
     if fit_intercept:
         for block in _blocks(n_rows):
-            center += (share[block].astype(X.dtype)) @ (X[numbers[block]] / X.dtype.type(scale))
-        center *= X.dtype.type(scale)
+            center += share[block].astype(X.dtype) @ (X[numbers[block]] / scale)
 
     def prepared(part):
-        return (X[numbers[part]] - center) / X.dtype.type(scale)
+        rows = X[numbers[part]]  # a copy
+        rows /= scale
+        rows -= center
+        return rows
 
     axes = None
     if is_worth_rotating(n_rows, n_features, n_logits * n_fits):
@@ -105,8 +107,9 @@ def arrange(X, y, n_classes, weight, *, fit_intercept, members=None, n_fits=1):
         part = prepared(block)
         features[block, :n_axes] = part if axes is None else part @ axes
         variance += share[block] @ np.square(features[block], dtype=np.float64)
+    given_center, scale = center.astype(np.float64) * float(scale), float(scale)
     return Rows(
-        features, variance, y, weight, numbers, n_logits, fit_intercept, center, scale, axes
+        features, variance, y, weight, numbers, n_logits, fit_intercept, given_center, scale, axes
     )
 
 
@@ -115,7 +118,8 @@ def _blocks(n_rows):
 
 
 def _power_of_two(size):
-    return 2.0 ** np.ceil(np.log2(size)) if size > 0 else 1.0
+    """Return the largest power of two up to a size, by which a division loses no digit."""
+    return float(np.ldexp(1.0, np.frexp(size)[1] - 1)) if size > 0 else 1.0
 
 
 def is_worth_rotating(n_rows, n_features, n_columns):
@@ -155,12 +159,13 @@ def principal_axes(prepared, share):
     n_sampled = min(n_rows, max(_ROWS_PER_AXIS * n_features, 1))
     sampled = np.linspace(0, n_rows - 1, n_sampled).astype(int)
     rows = prepared(sampled)
-    weighted = rows * np.sqrt(share[sampled] / share[sampled].max()).astype(rows.dtype)[:, None]
+    share = np.sqrt(share[sampled] / share[sampled].max()).astype(rows.dtype)[:, None]
     if n_rows >= n_features:
-        return np.linalg.eigh((weighted.T @ weighted).astype(np.float64))[1].astype(rows.dtype)
+        rows *= share
+        return np.linalg.eigh((rows.T @ rows).astype(np.float64))[1].astype(rows.dtype)
     # first the space that the rows span, to the last digit, then its principal axes
     basis = np.linalg.qr(rows.astype(np.float64).T)[0]  # (n_features, n_rows)
-    inside = weighted @ basis
+    inside = (rows * share) @ basis
     return (basis @ np.linalg.eigh(inside.T @ inside)[1]).astype(rows.dtype)
 
 
@@ -178,7 +183,7 @@ def coefficients(rows, theta):
     intercept : ndarray of float64, of shape (n_logits,)
     """
     slopes = theta[:, :-1] if rows.has_intercept else theta
-    coef = slopes / rows.scale if rows.axes is None else slopes @ (rows.axes.T / rows.scale)
+    coef = (slopes if rows.axes is None else slopes @ rows.axes.T) / rows.scale
     if not rows.has_intercept:
         return coef, np.zeros(len(coef))
     return coef, theta[:, -1] - coef @ rows.center

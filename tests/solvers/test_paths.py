@@ -187,3 +187,19 @@ def test_weights_of_the_penalty_never_overflow():
     assert penalty_weight(1e300, 1e100, 1e50) == 1e-200
     assert penalty_weight(1e-300, 1e-100, 1e-50) == 1e200
     assert penalty_weight(2.0, 5.0, 3.0) == pytest.approx(1 / 90)
+
+
+def test_fits_in_two_threads_leave_the_limits_alone():
+    X, y = make_clusters(300, 8, 3)
+    rows = arrange(X, y, 3, np.ones(300), fit_intercept=True)
+    options = {"tol": 1e-6, "max_iter": 99}
+    with threadpool_limits(2, user_api="blas"):
+        first, second = (
+            fit_paths(rows, [np.arange(300)], np.logspace(-2, 2, 5), **options) for _ in range(2)
+        )
+        found = [next(first), next(second)]
+        first.close()  # the one that found two threads ends before the other
+        assert set(blas_threads()) == {1}
+        second.close()
+        assert set(blas_threads()) == {2}
+    np.testing.assert_array_equal(*(f.minimum.point.theta for f in found))
