@@ -54,7 +54,7 @@ class Point:
     gradient : ndarray of float64, of the shape of ``theta``
         Of the loss.
     curvature : ndarray of float64, of shape (n_logits,)
-        Weighted mean of ``proba * (1 - proba)``.
+        Weighted mean of the absolute residuals, see :func:`~skclip.solvers.softmax.block_loss`.
     dtype : dtype
         In which the pass computed.
     """

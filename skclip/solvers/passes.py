@@ -12,7 +12,7 @@ from skclip.solvers.softmax import block_loss, block_product
 
 # logits in one block: so few that they stay in a core's cache
 _BLOCK_LOGITS = 65_536
-_BLOCK_ROWS = (128, 2048)
+_BLOCK_ROWS = (128, 1024)
 # a smaller pass is over before a second thread has started
 _MIN_MULTIPLICATIONS = 5_000_000
 _SPANS = 8

@@ -37,7 +37,7 @@ def test_of_equal_scores_the_strongest_penalty_is_chosen():
 def test_scores_are_those_of_cross_validated_logistic_regression():
     X, y = noisy_iris()
     for scoring in [None, "neg_log_loss"]:
-        probe = LinearProbeCV(Cs=CS, scoring=scoring, tol=1e-12).fit(X, y)
+        probe = LinearProbeCV(Cs=CS, scoring=scoring, tol=1e-18).fit(X, y)
         for column, C in enumerate(CS):
             reference = LogisticRegression(C=C, solver="newton-cg", tol=1e-8)
             expected = cross_val_score(reference, X, y, scoring=scoring, cv=5)
