@@ -12,6 +12,8 @@ _COLUMNS = 64
 # a fit that is far from the last one goes there in stages: the ratio of their penalties, their
 # tolerance and their largest number
 _STAGE, _STAGE_TOL, _MAX_STAGES = 16.0, 1e-2, 20
+# the first logit of a class that a fold has no rows of, e ** -40 times as probable as others
+_ABSENT = -40.0
 # decimal exponents of the weight of the penalty; beyond them it, or the loss, counts for nothing
 _LARGEST = 200
 
@@ -71,20 +73,36 @@ def fit_paths(rows, folds, Cs, *, tol, max_iter, device="cpu"):
         totals = weight.sum(axis=1, keepdims=True)
         weight /= totals
         paths = [
-            follow_path(rows, total, Cs, tol=tol, max_iter=max_iter)
-            for total in totals.ravel().tolist()
+            follow_path(rows, first_theta(rows, share), total, Cs, tol=tol, max_iter=max_iter)
+            for share, total in zip(weight, totals.ravel().tolist(), strict=True)
         ]
         with passes_on(device, rows, weight) as passes:
             for number, position, minimum in run_abreast(paths, passes):
                 yield Solution(start + number, position, minimum)
 
 
-def follow_path(rows, total_weight, Cs, *, tol, max_iter):
+def first_theta(rows, weight):
+    """Return where the path of a fold with these weights of the rows begins.
+
+    That is zero, but for the intercepts of classes of which the fold has no row: their minimum lies
+    at minus infinity, and the way there would take one step for each unit.
+    """
+    theta = np.zeros((rows.n_logits, rows.features.shape[1]))
+    if rows.has_intercept and rows.n_logits > 1:
+        found = np.bincount(rows.y, weights=weight, minlength=rows.n_logits)
+        theta[found == 0, -1] = _ABSENT
+        theta -= theta.mean(axis=0)
+    return theta
+
+
+def follow_path(rows, theta, total_weight, Cs, *, tol, max_iter):
     """Minimize for ascending values of C.
 
     Parameters
     ----------
     rows : Rows
+    theta : ndarray of float64, of shape (n_logits, n_columns)
+        Where to begin.
     total_weight : float
         Of the rows in this fold.
     Cs, tol, max_iter
@@ -97,7 +115,7 @@ def follow_path(rows, total_weight, Cs, *, tol, max_iter):
         value of C, its minimum.
     """
     n_columns = rows.features.shape[1]
-    point = yield Request(np.zeros((rows.n_logits, n_columns)), rows.features.dtype)
+    point = yield Request(theta, rows.features.dtype)
     # the penalty that equals the largest curvature; with a larger one the minimum is near zero
     strongest = float(np.max(point.curvature) * np.max(rows.variance))
     weights = [penalty_weight(C, total_weight, rows.scale) for C in Cs]

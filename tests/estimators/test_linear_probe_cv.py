@@ -315,3 +315,16 @@ def test_a_scorer_that_raises_leaves_the_threads_alone():
     with pytest.raises(KeyboardInterrupt):
         LinearProbeCV(Cs=CS, scoring=scorer).fit(X, y)
     assert [pool["num_threads"] for pool in threadpool_info()] == before
+
+
+def test_folds_without_a_class_are_fitted_as_if_it_did_not_exist():
+    X, y = noisy_iris()
+    X[:100] += 5 * (y[:100, None] - 0.5)  # two of the classes can be separated
+    train, test = np.arange(100), np.arange(90, 110)
+    search = LinearProbeCV(20, cv=[(train, test)], scoring=lambda e, X, y: e.predict_proba(X)[0, 1])
+    search.fit(X, y)
+    for column in (0, 8, 15):
+        # two logits w and -w have half the penalty of their difference
+        reference = LogisticRegression(C=2 * search.Cs_[column], tol=1e-8, max_iter=10_000)
+        expected = reference.fit(X[train], y[train]).predict_proba(X[test])[0, 1]
+        assert search.scores_[0, column] == pytest.approx(expected, abs=1e-4)
