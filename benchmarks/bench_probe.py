@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from embeddings import WRONG_LABELS, make_embeddings
 from joblib import parallel_config
 from report import write_report
@@ -325,6 +326,23 @@ def company_rows(X, y, Cs, folds, repeats):
     return rows
 
 
+def gpu_rows(X, y, Cs, folds, repeats):
+    """Return the times on a CUDA device, or a row that says that there is none."""
+    if not torch.cuda.is_available():
+        return [{"fit": "on a GPU", "seconds": "not measured: no GPU"}]
+    fits = {
+        f"LinearProbeCV, {len(X)} x {N_FEATURES}, {len(Cs)} values": lambda: LinearProbeCV(
+            Cs, cv=folds, device="cuda"
+        ).fit(X, y)
+    }
+    large = make_embeddings(1_000_000, 768, 1000)
+    fits["LinearProbe, 1,000,000 x 768, 1,000 classes"] = lambda: LinearProbe(device="cuda").fit(
+        *large
+    )
+    timings = time_alternately(fits, repeats)
+    return [{"fit": name, "seconds": f"{timing.median:.1f}"} for name, timing in timings.items()]
+
+
 def seconds(function):
     begin = time.perf_counter()
     function()
@@ -406,6 +424,7 @@ def main():
                 company,
                 [],
             ),
+            ("On a GPU", gpu_rows(X, y, Cs, folds, repeats), ()),
         ],
         save=options.save,
     )
