@@ -101,11 +101,3 @@ for (picture, bars), row in zip(axes.T, shown, strict=True):
 axes[1, 0].set_ylabel("probability")
 axes[1, -1].legend(loc="upper right", fontsize="small")
 plt.show()
-
-# %%
-# A probe in production
-# ---------------------
-# ``to_sklearn`` returns a plain ``LogisticRegression`` that predicts the same, which can be
-# exported to ONNX, explained by SHAP, or saved by skops.
-
-simple.to_sklearn()
