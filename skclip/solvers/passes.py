@@ -14,7 +14,7 @@ from skclip.solvers.softmax import block_loss, block_product
 _BLOCK_LOGITS = 65_536
 _BLOCK_ROWS = (128, 1024)
 # a smaller pass is over before a second thread has started
-_MIN_MULTIPLICATIONS = 5_000_000
+_MIN_MULTIPLICATIONS = 20_000_000
 _SPANS = 8
 _DEVICE_LOGITS = 2**26
 
